@@ -1,0 +1,180 @@
+//! Waiting between tasks of one core: no atomics, no locks, nothing that leaves the core.
+//!
+//! Wake order is the order of waiting, so that simulated runs repeat.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+/// Tasks waiting for something to change. The caller re-checks its condition after each wake-up.
+#[derive(Default)]
+pub struct Notify {
+    epoch: Cell<u64>,
+    waiting: RefCell<VecDeque<Waker>>,
+}
+
+impl Notify {
+    /// Wakes every task now waiting.
+    pub fn notify_all(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        let woken = std::mem::take(&mut *self.waiting.borrow_mut());
+        for waker in woken {
+            waker.wake();
+        }
+    }
+
+    /// Completes at the first [`Notify::notify_all`] after this call (the call, not the first poll).
+    pub fn notified(&self) -> impl Future<Output = ()> + '_ {
+        let seen = self.epoch.get();
+        poll_fn(move |context| {
+            if self.epoch.get() != seen {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push_back(context.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+struct Shared<T> {
+    value: Cell<Option<T>>,
+    waker: Cell<Option<Waker>>,
+    sender_alive: Cell<bool>,
+}
+
+/// The sending half of [`oneshot`].
+pub struct Sender<T>(Rc<Shared<T>>);
+/// The receiving half of [`oneshot`]: a future of `Some(value)`, or `None` when the sender was dropped.
+pub struct Receiver<T>(Rc<Shared<T>>);
+
+/// A channel for exactly one value, within one core.
+#[must_use]
+pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
+    let shared =
+        Rc::new(Shared { value: Cell::new(None), waker: Cell::new(None), sender_alive: Cell::new(true) });
+    (Sender(shared.clone()), Receiver(shared))
+}
+
+impl<T> Sender<T> {
+    /// Delivers the value. Without a receiver it is dropped.
+    pub fn send(self, value: T) {
+        self.0.value.set(Some(value));
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.sender_alive.set(false);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Future for Receiver<T> {
+    type Output = Option<T>;
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        if let Some(value) = self.0.value.take() {
+            return Poll::Ready(Some(value));
+        }
+        if !self.0.sender_alive.get() {
+            return Poll::Ready(None);
+        }
+        self.0.waker.set(Some(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// A counted resource with waiting in order of arrival (bytes of a budget, slots of a queue).
+#[derive(Default)]
+pub struct Semaphore {
+    free: Cell<u64>,
+    changed: Notify,
+}
+
+/// Units held of a [`Semaphore`]; returned on drop.
+pub struct Permit {
+    of: Rc<Semaphore>,
+    units: u64,
+}
+
+impl Semaphore {
+    /// With `units` free.
+    #[must_use]
+    pub fn new(units: u64) -> Rc<Self> {
+        Rc::new(Self { free: Cell::new(units), changed: Notify::default() })
+    }
+
+    /// Takes `units` at once, or `None`.
+    #[must_use]
+    pub fn try_take(self: &Rc<Self>, units: u64) -> Option<Permit> {
+        let left = self.free.get().checked_sub(units)?;
+        self.free.set(left);
+        Some(Permit { of: self.clone(), units })
+    }
+
+    /// Waits until `units` are free.
+    pub async fn take(self: &Rc<Self>, units: u64) -> Permit {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(permit) = self.try_take(units) {
+                return permit;
+            }
+            changed.await;
+        }
+    }
+
+    /// Units free now.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.free.get()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.of.free.set(self.of.free.get() + self.units);
+        self.of.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_dropped_sender_is_seen() {
+        let (sender, receiver) = oneshot::<u8>();
+        let mut receiver = pin!(receiver);
+        assert!(poll_once(receiver.as_mut()).is_pending());
+        drop(sender);
+        assert_eq!(poll_once(receiver.as_mut()), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_notification_between_call_and_poll_is_not_lost() {
+        let notify = Notify::default();
+        let mut waiting = pin!(notify.notified());
+        notify.notify_all();
+        assert_eq!(poll_once(waiting.as_mut()), Poll::Ready(()));
+    }
+
+    #[test]
+    fn a_permit_returns_its_units() {
+        let semaphore = Semaphore::new(3);
+        let permit = semaphore.try_take(2);
+        assert!(permit.is_some() && semaphore.try_take(2).is_none());
+        drop(permit);
+        assert!(semaphore.try_take(3).is_some());
+    }
+}

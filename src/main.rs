@@ -1,0 +1,2 @@
+//! Stria.
+fn main() {}
