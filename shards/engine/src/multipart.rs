@@ -1,0 +1,240 @@
+//! Multipart uploads. All rows of one upload lie in the PG of the final key, so Complete and Abort are
+//! one record each.
+
+use std::ops::{Bound, ControlFlow};
+
+use stria_base::limits::PART_COUNT_MAX;
+use stria_env::Env;
+use stria_store::{Change, NewBody};
+
+use crate::{
+    calls::{
+        AbortUpload, CompleteUpload, CreateUpload, FindUpload, ListParts, ListUploads, PartEntry, PartsPage,
+        PickedPart, Place, PutPart, UploadEntry, UploadPlace, UploadsPage, Written,
+    },
+    codec,
+    engine::Engine,
+    error::EngineError,
+    keys,
+    object::{ObjectMeta, PartTable},
+    reads::decode_row,
+};
+
+impl<E: Env> Engine<E> {
+    pub(crate) async fn create_upload(&self, call: CreateUpload) -> Result<(), EngineError> {
+        let CreateUpload { upload: UploadPlace { place, id }, mut meta } = call;
+        let _in_flight = self.begin_write(place.bucket)?;
+        self.admit_row()?;
+        meta.modified_ms = self.0.store.next_hlc().wall_ms();
+        let key = keys::upload(place.bucket, &place.key, id);
+        let put = Change::Put { key, meta: codec::encode(&meta), body: NewBody::None };
+        self.0.store.commit(place.pg, vec![put])?.wait().await?;
+        Ok(())
+    }
+
+    pub(crate) async fn find_upload(&self, call: FindUpload) -> Result<ObjectMeta, EngineError> {
+        self.upload_row(&call.upload)
+    }
+
+    /// The visible upload row. A pending one is of no interest: its id was not yet told to anybody.
+    fn upload_row(&self, upload: &UploadPlace) -> Result<ObjectMeta, EngineError> {
+        let key = keys::upload(upload.place.bucket, &upload.place.key, upload.id);
+        let newest = self.newest(upload.place.pg, &key)?;
+        newest.meta.ok_or(EngineError::NoSuchUpload)
+    }
+
+    pub(crate) async fn put_part(&self, call: PutPart) -> Result<Written, EngineError> {
+        let unused = match &call.body {
+            NewBody::Extents(extents) => extents.extents.clone(),
+            _ => Vec::new(),
+        };
+        let written = self.put_part_judged(call).await;
+        if written.is_err() && !self.0.store.is_failed() {
+            self.0.store.release(unused);
+        }
+        written
+    }
+
+    async fn put_part_judged(&self, call: PutPart) -> Result<Written, EngineError> {
+        let PutPart { upload, number, mut meta, body } = call;
+        assert!((1..=PART_COUNT_MAX).contains(&number), "the handler refuses part number {number}");
+        let _in_flight = self.begin_part_write(upload.place.bucket, upload.id)?;
+        self.admit_row()?;
+        self.upload_row(&upload)?;
+        let hlc = self.0.store.next_hlc();
+        meta.modified_ms = hlc.wall_ms();
+        let key = keys::part(upload.place.bucket, upload.id, number);
+        let put = Change::Put { key, meta: codec::encode(&meta), body };
+        self.0.store.commit(upload.place.pg, vec![put])?.wait().await?;
+        Ok(Written { hlc, modified_ms: meta.modified_ms })
+    }
+
+    pub(crate) async fn list_parts(&self, call: ListParts) -> Result<PartsPage, EngineError> {
+        let ListParts { upload, after, parts_max } = call;
+        let meta = self.upload_row(&upload)?;
+        let mut page = PartsPage { upload: meta, parts: Vec::new(), more: false };
+        let Some(first) = after.checked_add(1) else { return Ok(page) };
+        let (bucket, from) = (upload.place.bucket, keys::part(upload.place.bucket, upload.id, first));
+        let mut unreadable = false;
+        self.0.store.scan(upload.place.pg, Bound::Included(&from), |key, row| {
+            match keys::part_of(bucket, key) {
+                Some((id, number)) if id == upload.id => {
+                    if page.parts.len() == parts_max {
+                        page.more = true;
+                        return ControlFlow::Break(());
+                    }
+                    match decode_row(row) {
+                        Ok(meta) => page.parts.push(PartEntry { number, seq: row.seq, meta }),
+                        Err(_) => unreadable = true,
+                    }
+                    ControlFlow::Continue(())
+                }
+                _ => ControlFlow::Break(()),
+            }
+        });
+        if unreadable { Err(EngineError::UnreadableRow) } else { Ok(page) }
+    }
+
+    pub(crate) async fn complete_upload(&self, call: CompleteUpload) -> Result<Written, EngineError> {
+        let CompleteUpload { upload: UploadPlace { place, id }, parts, mut meta, condition } = call;
+        let _in_flight = self.begin_write(place.bucket)?;
+        self.settle_parts(id).await;
+        let object_key = keys::object(place.bucket, &place.key);
+        let upload_key = keys::upload(place.bucket, &place.key, id);
+        if self.newest(place.pg, &upload_key)?.meta.is_none() {
+            return self.completed_before(&place, id, &meta).await;
+        }
+        let mut newest = self.newest(place.pg, &object_key)?;
+        Self::judge(&mut newest, condition).await?;
+        let unpicked = self.check_picked(&place, id, &parts)?;
+        let hlc = self.0.store.next_hlc();
+        meta.modified_ms = hlc.wall_ms();
+        meta.parts = Some(PartTable::new(id, parts.iter().map(|part| (part.number, part.bytes))));
+        let object = Change::Put { key: object_key, meta: codec::encode(&meta), body: NewBody::None };
+        let mut changes = vec![object, Change::Delete { key: upload_key }];
+        changes.extend(
+            unpicked.into_iter().map(|number| Change::Delete { key: keys::part(place.bucket, id, number) }),
+        );
+        self.0.store.commit(place.pg, changes)?.wait().await?;
+        self.retire_replaced(&place, newest.meta.as_ref());
+        self.emit_created(&place, &meta, hlc);
+        Ok(Written { hlc, modified_ms: meta.modified_ms })
+    }
+
+    /// A repeated Complete finds its upload gone; when the object is the one it made, the answer is the
+    /// same as the first time.
+    async fn completed_before(
+        &self,
+        place: &Place,
+        id: keys::UploadId,
+        wanted: &ObjectMeta,
+    ) -> Result<Written, EngineError> {
+        let newest = self.newest(place.pg, &keys::object(place.bucket, &place.key))?;
+        let Some(meta) = newest.meta else { return Err(EngineError::NoSuchUpload) };
+        if meta.parts.as_ref().is_none_or(|parts| parts.id != id) || meta.etag != wanted.etag {
+            return Err(EngineError::NoSuchUpload);
+        }
+        if let Some(ticket) = newest.pending {
+            ticket.wait().await?;
+        }
+        Ok(Written { hlc: stria_base::Hlc::new(meta.modified_ms, 0), modified_ms: meta.modified_ms })
+    }
+
+    /// Each picked part must still be the row the caller did its arithmetic on. Returns the numbers of
+    /// uploaded parts that were not picked.
+    fn check_picked(
+        &self,
+        place: &Place,
+        id: keys::UploadId,
+        picked: &[PickedPart],
+    ) -> Result<Vec<u16>, EngineError> {
+        let mut unpicked = Vec::new();
+        let mut next = picked.iter().peekable();
+        let mut stale = None;
+        let from = keys::part(place.bucket, id, 0);
+        self.0.store.scan(place.pg, Bound::Included(&from), |key, row| {
+            let Some((_, number)) = keys::part_of(place.bucket, key).filter(|(owner, _)| *owner == id) else {
+                return ControlFlow::Break(());
+            };
+            match next.peek() {
+                Some(part) if part.number == number => {
+                    if part.seq != row.seq {
+                        stale = Some(number);
+                    }
+                    next.next();
+                }
+                _ => unpicked.push(number),
+            }
+            ControlFlow::Continue(())
+        });
+        match stale.or(next.next().map(|part| part.number)) {
+            Some(number) => Err(EngineError::InvalidPart { number }),
+            None => Ok(unpicked),
+        }
+    }
+
+    pub(crate) async fn abort_upload(&self, call: AbortUpload) -> Result<(), EngineError> {
+        let UploadPlace { place, id } = call.upload;
+        let _in_flight = self.begin_write(place.bucket)?;
+        self.settle_parts(id).await;
+        let upload_key = keys::upload(place.bucket, &place.key, id);
+        if self.newest(place.pg, &upload_key)?.meta.is_none() {
+            return Err(EngineError::NoSuchUpload);
+        }
+        let mut changes = vec![Change::Delete { key: upload_key }];
+        let from = keys::part(place.bucket, id, 0);
+        self.0.store.scan(place.pg, Bound::Included(&from), |key, _| {
+            match keys::part_of(place.bucket, key) {
+                Some((owner, _)) if owner == id => {
+                    changes.push(Change::Delete { key: key.into() });
+                    ControlFlow::Continue(())
+                }
+                _ => ControlFlow::Break(()),
+            }
+        });
+        self.0.store.commit(place.pg, changes)?.wait().await?;
+        Ok(())
+    }
+
+    pub(crate) async fn list_uploads(&self, call: ListUploads) -> Result<UploadsPage, EngineError> {
+        let mut uploads = Vec::new();
+        for &pg in &call.pgs {
+            self.uploads_of_pg(pg, &call, &mut uploads)?;
+        }
+        uploads.sort_by(|a, b| (&a.key, a.id).cmp(&(&b.key, b.id)));
+        let more = uploads.len() > call.uploads_max;
+        uploads.truncate(call.uploads_max);
+        Ok(UploadsPage { uploads, more })
+    }
+
+    fn uploads_of_pg(
+        &self,
+        pg: stria_base::PgId,
+        call: &ListUploads,
+        uploads: &mut Vec<UploadEntry>,
+    ) -> Result<(), EngineError> {
+        let from = match &call.after {
+            Some((key, Some(id))) => keys::upload_from(call.bucket, key, Some(*id)),
+            // Without an upload marker, all uploads of the marked key are passed over.
+            Some((key, None)) => keys::upload_from(call.bucket, key, Some(keys::UploadId(u128::MAX))),
+            None => keys::upload_from(call.bucket, b"", None),
+        };
+        let (mut found, mut unreadable) = (0, false);
+        self.0.store.scan(pg, Bound::Included(&from), |row_key, row| {
+            let Some((key, id)) = keys::upload_parts_of(call.bucket, row_key) else {
+                return ControlFlow::Break(());
+            };
+            if key.starts_with(&call.prefix) {
+                match decode_row(row) {
+                    Ok(meta) => uploads.push(UploadEntry { key: key.into(), id, meta }),
+                    Err(_) => unreadable = true,
+                }
+                found += 1;
+            } else if *key > *call.prefix {
+                return ControlFlow::Break(());
+            }
+            if found > call.uploads_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if unreadable { Err(EngineError::UnreadableRow) } else { Ok(()) }
+    }
+}

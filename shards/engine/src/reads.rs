@@ -1,0 +1,122 @@
+//! Calls that change nothing: lookups, part lookups, listings of objects.
+
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+use stria_base::PgId;
+use stria_env::Env;
+use stria_store::{BodyRef, InlineRef, Row, Store, read_inline};
+
+use crate::{
+    calls::{FindPart, Found, FoundBody, FoundPart, List, Lookup, Pin, Unpin},
+    codec,
+    engine::Engine,
+    error::EngineError,
+    keys,
+    list::{self, ListEntry, RowScan},
+    object::ObjectMeta,
+};
+
+/// A row's parts that outlive the borrow of the index.
+struct Seen {
+    meta: ObjectMeta,
+    row: RowBody,
+    hlc: stria_base::Hlc,
+}
+
+enum RowBody {
+    None,
+    Inline(InlineRef),
+    Extents(std::sync::Arc<stria_store::ExtentBody>),
+}
+
+pub(crate) fn decode_row(row: &Row) -> Result<ObjectMeta, EngineError> {
+    codec::decode(&row.meta).ok_or(EngineError::UnreadableRow)
+}
+
+fn see(row: Option<&Row>) -> Option<Result<Seen, EngineError>> {
+    let row = row?;
+    Some(decode_row(row).map(|meta| Seen {
+        meta,
+        hlc: row.hlc,
+        row: match &row.body {
+            BodyRef::None => RowBody::None,
+            BodyRef::Inline(inline) => RowBody::Inline(*inline),
+            BodyRef::Extents(extents) => RowBody::Extents(extents.clone()),
+        },
+    }))
+}
+
+impl<E: Env> Engine<E> {
+    pub(crate) async fn lookup(&self, call: Lookup) -> Result<Found, EngineError> {
+        let row_key = keys::object(call.place.bucket, &call.place.key);
+        let seen = self.0.store.row(call.place.pg, &row_key, see).ok_or(EngineError::NoSuchKey)??;
+        let Seen { meta, row, hlc } = seen;
+        if !call.body {
+            return Ok(Found { meta, hlc, body: FoundBody::None, pin: None });
+        }
+        if let Some(parts) = &meta.parts {
+            let pin = self.pin_parts(parts.id);
+            return Ok(Found { meta, hlc, body: FoundBody::Parts, pin: Some(pin) });
+        }
+        let (body, pin) = match row {
+            RowBody::None => (FoundBody::None, None),
+            RowBody::Inline(inline) => (FoundBody::Bytes(self.inline_body(&inline).await?), None),
+            RowBody::Extents(extents) => {
+                self.0.store.pin(extents.id);
+                let pin = Pin::Data(extents.id);
+                (FoundBody::Extents(extents), Some(pin))
+            }
+        };
+        Ok(Found { meta, hlc, body, pin })
+    }
+
+    /// The bytes of an inline body, from the cache or from the log.
+    async fn inline_body(&self, inline: &InlineRef) -> Result<Bytes, EngineError> {
+        if let Some(body) = self.0.cache.borrow_mut().get(inline.id) {
+            return Ok(body);
+        }
+        // The pin keeps the log segment from being cleaned and reused under the read.
+        self.0.store.pin(inline.id);
+        let read = read_inline(&self.0.volumes, inline).await;
+        self.0.store.unpin(inline.id);
+        let body = Bytes::copy_from_slice(&read?);
+        self.0.cache.borrow_mut().put(inline.id, body.clone());
+        Ok(body)
+    }
+
+    pub(crate) async fn find_part(&self, call: FindPart) -> Result<FoundPart, EngineError> {
+        let row_key = keys::part(call.place.bucket, call.id, call.number);
+        let seen = self
+            .0
+            .store
+            .row(call.place.pg, &row_key, see)
+            .ok_or(EngineError::InvalidPart { number: call.number })??;
+        let body = match seen.row {
+            RowBody::None => FoundBody::None,
+            RowBody::Inline(inline) => FoundBody::Bytes(self.inline_body(&inline).await?),
+            RowBody::Extents(extents) => FoundBody::Extents(extents),
+        };
+        Ok(FoundPart { meta: seen.meta, body })
+    }
+
+    pub(crate) async fn unpin(&self, call: Unpin) {
+        match call.pin {
+            Pin::Data(id) => self.0.store.unpin(id),
+            Pin::Parts(id) => self.unpin_parts(id),
+        }
+    }
+
+    pub(crate) async fn list(&self, call: List) -> Result<(Vec<ListEntry>, bool), EngineError> {
+        Ok(list::page(&StoreRows(&self.0.store), call.bucket, &call.pgs, &call.query))
+    }
+}
+
+/// The store's visible rows as the listing wants them.
+pub(crate) struct StoreRows<'a, E: Env>(pub(crate) &'a Store<E>);
+
+impl<E: Env> RowScan for StoreRows<'_, E> {
+    fn scan(&self, pg: PgId, from: Bound<&[u8]>, row: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
+        self.0.scan(pg, from, |key, found| row(key, &found.meta));
+    }
+}

@@ -1,0 +1,235 @@
+//! Calls that change objects, and the deletion of buckets.
+
+use std::ops::{Bound, ControlFlow};
+
+use stria_base::{BucketId, Hlc, PgId};
+use stria_env::Env;
+use stria_store::{Change, Grant, NewBody, Ticket};
+
+use crate::{
+    calls::{
+        Allocate, DeleteObject, Deleted, Place, PurgeBucket, PutObject, Release, Relocate, SealBucket,
+        UnsealBucket, Written,
+    },
+    codec,
+    engine::Engine,
+    error::EngineError,
+    events::StorageEvent,
+    keys,
+    object::{ObjectMeta, PartTable},
+    precondition::WriteCondition,
+    reads::decode_row,
+};
+
+/// The newest sequenced state of a key and, while it is not yet durable, what to wait for.
+pub(crate) struct Newest {
+    pub(crate) meta: Option<ObjectMeta>,
+    pub(crate) pending: Option<Ticket>,
+}
+
+impl<E: Env> Engine<E> {
+    /// The newest sequenced state of a row, visible or not.
+    pub(crate) fn newest(&self, pg: PgId, row_key: &[u8]) -> Result<Newest, EngineError> {
+        self.0.store.newest(pg, row_key, |row, pending| {
+            Ok(Newest { meta: row.map(decode_row).transpose()?, pending })
+        })
+    }
+
+    /// Judges `condition`. The loser's answer waits until the winner is durable: a client told "someone
+    /// was first" must find that someone after any crash.
+    pub(crate) async fn judge(newest: &mut Newest, condition: WriteCondition) -> Result<(), EngineError> {
+        let verdict = condition.judge(newest.meta.as_ref().map(|meta| meta.etag));
+        if verdict.is_err()
+            && let Some(ticket) = newest.pending.take()
+        {
+            ticket.wait().await?;
+        }
+        verdict
+    }
+
+    pub(crate) async fn put_object(&self, call: PutObject) -> Result<Written, EngineError> {
+        let PutObject { place, meta, body, condition } = call;
+        let unused = match &body {
+            NewBody::Extents(extents) => extents.extents.clone(),
+            _ => Vec::new(),
+        };
+        let written = self.put_judged(&place, meta, body, condition).await;
+        if written.is_err() && !self.0.store.is_failed() {
+            self.0.store.release(unused);
+        }
+        written
+    }
+
+    async fn put_judged(
+        &self,
+        place: &Place,
+        mut meta: ObjectMeta,
+        body: NewBody,
+        condition: WriteCondition,
+    ) -> Result<Written, EngineError> {
+        let _in_flight = self.begin_write(place.bucket)?;
+        self.admit_row()?;
+        let row_key = keys::object(place.bucket, &place.key);
+        let mut newest = self.newest(place.pg, &row_key)?;
+        Self::judge(&mut newest, condition).await?;
+        let hlc = self.0.store.next_hlc();
+        meta.modified_ms = hlc.wall_ms();
+        let cached = match &body {
+            NewBody::Inline { id, bytes } => Some((*id, bytes.clone())),
+            _ => None,
+        };
+        let put = Change::Put { key: row_key, meta: codec::encode(&meta), body };
+        self.0.store.commit(place.pg, vec![put])?.wait().await?;
+        self.retire_replaced(place, newest.meta.as_ref());
+        if let Some((id, bytes)) = cached {
+            self.0.cache.borrow_mut().put(id, bytes);
+        }
+        self.emit_created(place, &meta, hlc);
+        Ok(Written { hlc, modified_ms: meta.modified_ms })
+    }
+
+    /// Drops the parts of the object that `newest` says was replaced or deleted, if it had any.
+    pub(crate) fn retire_replaced(&self, place: &Place, newest: Option<&ObjectMeta>) {
+        if let Some(parts) = newest.and_then(|meta| meta.parts.as_ref()) {
+            self.retire_parts(place.pg, place.bucket, parts);
+        }
+    }
+
+    pub(crate) fn emit_created(&self, place: &Place, meta: &ObjectMeta, hlc: Hlc) {
+        self.emit(|| StorageEvent::ObjectCreated {
+            bucket: place.bucket,
+            key: place.key.as_ref().into(),
+            version_id: None,
+            hlc,
+            size: meta.size,
+            etag: meta.etag.to_string(),
+        });
+    }
+
+    pub(crate) async fn delete_object(&self, call: DeleteObject) -> Result<Deleted, EngineError> {
+        let DeleteObject { place, condition } = call;
+        let _in_flight = self.begin_write(place.bucket)?;
+        let row_key = keys::object(place.bucket, &place.key);
+        let mut newest = self.newest(place.pg, &row_key)?;
+        Self::judge(&mut newest, condition).await?;
+        let Some(meta) = newest.meta else {
+            // "It is gone" must hold after a crash too: wait for the deletion that made it so.
+            if let Some(ticket) = newest.pending {
+                ticket.wait().await?;
+            }
+            return Ok(Deleted { existed: false });
+        };
+        let hlc = self.0.store.next_hlc();
+        self.0.store.commit(place.pg, vec![Change::Delete { key: row_key }])?.wait().await?;
+        self.retire_replaced(&place, Some(&meta));
+        self.emit(|| StorageEvent::ObjectDeleted {
+            bucket: place.bucket,
+            key: place.key.as_ref().into(),
+            version_id: None,
+            hlc,
+            is_delete_marker: false,
+        });
+        Ok(Deleted { existed: true })
+    }
+
+    pub(crate) async fn allocate(&self, call: Allocate) -> Result<Grant, EngineError> {
+        self.admit_row()?;
+        Ok(self.0.store.allocate(call.bytes).await?)
+    }
+
+    pub(crate) async fn release(&self, call: Release) {
+        self.0.store.release(call.extents);
+    }
+
+    pub(crate) async fn relocate(&self, call: Relocate) -> Result<(), EngineError> {
+        Ok(self.0.store.relocate(call.volume, call.segment).await?)
+    }
+
+    pub(crate) async fn seal_bucket(&self, call: SealBucket) -> Result<bool, EngineError> {
+        self.seal(call.bucket).await;
+        let first = keys::object(call.bucket, b"");
+        for pg in self.0.store.pgs() {
+            let mut empty = true;
+            self.0.store.scan(pg, Bound::Included(&first), |row, _| {
+                empty = keys::object_key(call.bucket, row).is_none();
+                ControlFlow::Break(())
+            });
+            if !empty {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) async fn unseal_bucket(&self, call: UnsealBucket) {
+        self.unseal(call.bucket);
+    }
+
+    pub(crate) async fn purge_bucket(&self, call: PurgeBucket) -> Result<(), EngineError> {
+        self.seal(call.bucket).await;
+        let first = call.bucket.0.to_be_bytes();
+        for pg in self.0.store.pgs() {
+            let mut dead: Vec<Box<[u8]>> = Vec::new();
+            self.0.store.scan(pg, Bound::Included(&first), |row_key, _| {
+                if !row_key.starts_with(&first) {
+                    return ControlFlow::Break(());
+                }
+                dead.push(row_key.into());
+                ControlFlow::Continue(())
+            });
+            self.drop_rows(pg, &dead).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops rows of buckets that are no more (`exists` is false) and part rows that belong to neither
+    /// an upload nor an object: what an interrupted deletion left. Once, before traffic.
+    ///
+    /// # Errors
+    /// When the log fails or a row cannot be read.
+    pub async fn sweep(&self, exists: impl Fn(BucketId) -> bool) -> Result<(), EngineError> {
+        for pg in self.0.store.pgs() {
+            let dead = self.garbage(pg, &exists);
+            self.drop_rows(pg, &dead).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_rows(&self, pg: PgId, rows: &[Box<[u8]>]) -> Result<(), EngineError> {
+        /// Rows dropped by one record, so that no record outgrows a frame.
+        const ROWS_PER_RECORD: usize = 1_000;
+        for rows in rows.chunks(ROWS_PER_RECORD) {
+            let changes = rows.iter().map(|row| Change::Delete { key: row.clone() }).collect();
+            self.0.store.commit(pg, changes)?.wait().await?;
+        }
+        Ok(())
+    }
+
+    fn garbage(&self, pg: PgId, exists: &impl Fn(BucketId) -> bool) -> Vec<Box<[u8]>> {
+        let mut owners = std::collections::BTreeSet::new();
+        let mut parts: Vec<(keys::UploadId, Box<[u8]>)> = Vec::new();
+        let mut dead: Vec<Box<[u8]>> = Vec::new();
+        self.0.store.scan(pg, Bound::Unbounded, |row_key, row| {
+            match keys::bucket_and_kind(row_key) {
+                Some((bucket, _)) if !exists(bucket) => dead.push(row_key.into()),
+                Some((_, keys::kind::OBJECT)) => owners.extend(table_of(&row.meta).map(|table| table.id)),
+                Some((bucket, keys::kind::UPLOAD)) => {
+                    owners.extend(keys::upload_parts_of(bucket, row_key).map(|(_, id)| id));
+                }
+                Some((bucket, keys::kind::PART)) => {
+                    parts.extend(keys::part_of(bucket, row_key).map(|(id, _)| (id, row_key.into())));
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        dead.extend(parts.into_iter().filter(|(id, _)| !owners.contains(id)).map(|(_, row)| row));
+        dead
+    }
+}
+
+/// The part table of an object row, without decoding rows that cannot have one.
+fn table_of(meta: &[u8]) -> Option<PartTable> {
+    codec::decode_head(meta).filter(|head| head.etag.part_count > 0)?;
+    codec::decode(meta)?.parts
+}
