@@ -13,7 +13,13 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 /// earlier lap of the log, another body) do not verify here.
 #[must_use]
 pub fn crc32c_seeded(seed: u64, bytes: &[u8]) -> u32 {
-    crc32c(bytes) ^ (seed as u32) ^ ((seed >> 32) as u32)
+    seed_crc(seed, crc32c(bytes))
+}
+
+/// Mixes `seed` into a finished `crc`; twice takes it off again.
+#[must_use]
+pub fn seed_crc(seed: u64, crc: u32) -> u32 {
+    crc ^ seed as u32 ^ (seed >> 32) as u32
 }
 
 /// The seed of block `block_index` of body `id`.
@@ -28,6 +34,28 @@ pub fn block_crc(id: DataId, block_index: u64, bytes: &[u8]) -> u32 {
     crc32c_seeded(block_seed(id, block_index), bytes)
 }
 
+/// CRC32C over pieces.
+pub struct Crc32c(crc_fast::Digest);
+
+impl Default for Crc32c {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi))
+    }
+}
+
+impl Crc32c {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The checksum of all pieces.
+    #[must_use]
+    pub fn finish(&self) -> u32 {
+        self.0.finalize() as u32
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +63,14 @@ mod tests {
     #[test]
     fn check_value_of_the_castagnoli_polynomial() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn pieces_sum_up_to_the_whole() {
+        let mut pieces = Crc32c::default();
+        pieces.update(b"1234");
+        pieces.update(b"56789");
+        assert_eq!(pieces.finish(), crc32c(b"123456789"));
     }
 
     #[test]

@@ -143,6 +143,26 @@ impl Drop for Permit {
     }
 }
 
+/// Which of two futures completed first.
+pub enum Either<A, B> {
+    /// The first argument.
+    First(A),
+    /// The second argument.
+    Second(B),
+}
+
+/// Completes with whichever does first, the first argument when both are ready; the other is dropped.
+pub async fn race<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    poll_fn(|context| {
+        if let Poll::Ready(value) = a.as_mut().poll(context) {
+            return Poll::Ready(Either::First(value));
+        }
+        b.as_mut().poll(context).map(Either::Second)
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

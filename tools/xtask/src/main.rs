@@ -1,2 +1,39 @@
-//! Build tool.
-fn main() {}
+//! The build tool: `cargo xtask COMMAND`. What CI runs is what a developer runs.
+//!
+//! Invariant: a command exits 0 only when everything it names was run and passed. Deliberately absent:
+//! product code; it starts the product's binaries as a user would.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a build tool is no data core")]
+
+mod ci;
+mod run;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  ci                 everything below that gates a change, in order
+  tidy               house rules: headers, lengths, floors, documents that name code
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    };
+    match command.as_str() {
+        "ci" => ci::run(rest),
+        "tidy" => tidy::run(),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("unknown command '{other}'\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}

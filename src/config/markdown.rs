@@ -1,0 +1,43 @@
+//! docs/config.md, from the table.
+
+use super::table::{Kind, OPTIONS, Scope, env_name};
+
+/// The whole page. `cargo xtask ci` fails when docs/config.md differs from it.
+#[must_use]
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Generated from `src/config/table.rs` by `stria options --markdown`; do not edit.\n\n\
+         Every option is a flag (`--name VALUE`), an environment variable and a key of the TOML file given by\n\
+         `--config FILE` (or `STRIA_CONFIG`). A flag wins over the environment, the environment over the file.\n\
+         Sizes take K, M, G or T (binary). Options of scope *store* are fixed when the store is made; all others\n\
+         are read at start.\n\n\
+         | option | environment | value | default | scope | meaning |\n|---|---|---|---|---|---|\n",
+    );
+    for option in OPTIONS {
+        let value = match option.kind {
+            Kind::Path => "path".to_owned(),
+            Kind::Paths => "paths, repeatable".to_owned(),
+            Kind::Address => "host:port".to_owned(),
+            Kind::Count { min, max } => format!("{min} to {max}"),
+            Kind::Size { min, .. } => format!("size, at least {}", super::print_size(min)),
+            Kind::Choice(words) => words.join(", "),
+            Kind::Bool => "true, false".to_owned(),
+            Kind::Text => "text".to_owned(),
+            Kind::Texts => "texts, repeatable".to_owned(),
+            Kind::Secret => "text, never logged".to_owned(),
+        };
+        let scope = match option.scope {
+            Scope::Store => "store",
+            Scope::Node => "node",
+        };
+        let default = if option.default.is_empty() { "–".to_owned() } else { format!("`{}`", option.default) };
+        page.push_str(&format!(
+            "| `--{}` | `{}` | {value} | {default} | {scope} | {} |\n",
+            option.name,
+            env_name(option),
+            option.help
+        ));
+    }
+    page
+}
