@@ -1,1 +1,38 @@
-//! Reserved.
+//! One core's storage: volumes, the log with group commit, the resident index, the allocator, replay.
+//!
+//! Invariant: a row is visible only when the record that made it is durable at the promised level, and
+//! an extent is reused only when no durable row names it and nobody reads it. One `Store` per core; it
+//! never leaves its core. Deliberately absent: buckets, objects, S3: row keys and metadata are opaque
+//! bytes. Docs: docs/format/volume.md, docs/format/wal.md, docs/format/rows.md.
+
+mod alloc;
+mod body;
+mod clean;
+mod error;
+mod index;
+mod log;
+mod log_writer;
+mod map;
+mod open;
+mod pins;
+mod replay;
+mod row;
+mod store;
+mod superblock;
+mod volume;
+mod volumes;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{BodyWriter, read_extents, read_inline};
+pub use clean::LogSegment;
+pub use error::StoreError;
+pub use index::{MemoryIndex, MetaIndex};
+pub use log::{Commit, CommitInfo, FlushMethod, SyncPolicy, Ticket};
+pub use open::{format_volume, probe_volume};
+pub use replay::{PgRows, ReplayReport, Replayed, VolumeReplay, replay};
+pub use row::{BodyRef, Change, Extent, ExtentBody, Grant, Home, InlineRef, NewBody, Row};
+pub use store::{PgState, Store, StoreConfig, StoreStats};
+pub use superblock::{VolumeIdentity, VolumeInfo};
+pub use volumes::Volumes;

@@ -9,7 +9,10 @@ mod record;
 mod tail;
 
 pub use frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, Frame, FrameHeader, Seed, decode_frame, frame_bytes};
-pub use record::{BodyKind, Change, INLINE_HEADER_BYTES, RECORD_HEADER_BYTES, Record, RecordBuilder, RecordKind, change_bytes, records};
+pub use record::{
+    BodyKind, Change, INLINE_HEADER_BYTES, RECORD_HEADER_BYTES, Record, RecordBuilder, RecordKind,
+    change_bytes, records,
+};
 pub use tail::{Chain, End, find_end};
 
 /// What fuzzing calls: every decoder over the same bytes.

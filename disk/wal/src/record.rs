@@ -250,9 +250,23 @@ impl RecordBuilder {
     }
 
     /// A row with its body in the record. Returns the body's checksum and the offset of its bytes in the record.
-    pub fn put_inline(&mut self, key: &[u8], meta: &[u8], id: DataId, body: &Bytes, seq: u64, hlc: Hlc) -> (u32, usize) {
+    pub fn put_inline(
+        &mut self,
+        key: &[u8],
+        meta: &[u8],
+        id: DataId,
+        body: &Bytes,
+        seq: u64,
+        hlc: Hlc,
+    ) -> (u32, usize) {
         let crc = checksum::block_crc(id, 0, body);
-        self.change(OP_PUT, BodyKind::Inline, (key.len(), meta.len(), INLINE_HEADER_BYTES + body.len()), seq, hlc);
+        self.change(
+            OP_PUT,
+            BodyKind::Inline,
+            (key.len(), meta.len(), INLINE_HEADER_BYTES + body.len()),
+            seq,
+            hlc,
+        );
         self.copy(key);
         self.copy(meta);
         self.copy(&id.0.to_le_bytes());

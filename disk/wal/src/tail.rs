@@ -44,7 +44,15 @@ mod tests {
     use super::*;
 
     fn header(seq: u64, durable_upto: u64) -> FrameHeader {
-        FrameHeader { count: 0, generation: 1, seq, prev_hash: 0, durable_upto, payload_bytes: 0, payload_crc: 0 }
+        FrameHeader {
+            count: 0,
+            generation: 1,
+            seq,
+            prev_hash: 0,
+            durable_upto,
+            payload_bytes: 0,
+            payload_crc: 0,
+        }
     }
 
     #[test]

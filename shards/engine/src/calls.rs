@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stria_base::{BucketId, DataId, Hlc, PgId, VolumeId};
+use stria_base::{BucketId, DataId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Extent, ExtentBody, Grant, NewBody};
+use stria_store::{Extent, ExtentBody, Grant, LogSegment, NewBody};
 
 use crate::{
     engine::Engine,
@@ -391,8 +391,6 @@ pub struct PurgeBucket {
 /// Rewrites this core's rows out of a log segment another core wants to free.
 #[derive(Debug)]
 pub struct Relocate {
-    /// The segment's volume.
-    pub volume: VolumeId,
-    /// Its number there.
-    pub segment: u32,
+    /// The segment.
+    pub segment: LogSegment,
 }

@@ -136,7 +136,7 @@ impl<E: Env> Engine<E> {
 
     /// Refuses writes that add rows when the rows fill their share of the memory budget.
     pub(crate) fn admit_row(&self) -> Result<(), EngineError> {
-        if self.0.store.stats().index_bytes as usize > self.0.config.index_bytes_max {
+        if self.0.store.index_bytes() as usize > self.0.config.index_bytes_max {
             return Err(EngineError::OverBudget);
         }
         Ok(())
@@ -176,10 +176,6 @@ impl<E: Env> Engine<E> {
             // If this fails or a crash comes first, the rows are swept at the next start.
             drop(self.0.store.commit(pg, changes));
         }
-    }
-
-    pub(crate) fn parts_are_read(&self, id: UploadId) -> bool {
-        self.0.part_readers.borrow().contains_key(&id)
     }
 
     /// Drops the part rows of an object that was replaced or deleted, durably: now, or, when someone is

@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 use stria_base::PgId;
 use stria_env::Env;
-use stria_store::{BodyRef, InlineRef, Row, Store, read_inline};
+use stria_store::{BodyRef, InlineRef, Row, Store};
 
 use crate::{
     calls::{FindPart, Found, FoundBody, FoundPart, List, Lookup, Pin, Unpin},
@@ -76,10 +76,7 @@ impl<E: Env> Engine<E> {
         if let Some(body) = self.0.cache.borrow_mut().get(inline.id) {
             return Ok(body);
         }
-        // The pin keeps the log segment from being cleaned and reused under the read.
-        self.0.store.pin(inline.id);
-        let read = read_inline(&self.0.volumes, inline).await;
-        self.0.store.unpin(inline.id);
+        let read = self.0.store.read_inline(inline).await;
         let body = Bytes::copy_from_slice(&read?);
         self.0.cache.borrow_mut().put(inline.id, body.clone());
         Ok(body)

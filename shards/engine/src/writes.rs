@@ -142,7 +142,7 @@ impl<E: Env> Engine<E> {
     }
 
     pub(crate) async fn relocate(&self, call: Relocate) -> Result<(), EngineError> {
-        Ok(self.0.store.relocate(call.volume, call.segment).await?)
+        Ok(self.0.store.relocate(call.segment).await?)
     }
 
     pub(crate) async fn seal_bucket(&self, call: SealBucket) -> Result<bool, EngineError> {

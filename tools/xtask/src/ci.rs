@@ -15,8 +15,14 @@ const STEPS: &[Step] = &[
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
     ("tidy", || crate::tidy::run() == ExitCode::SUCCESS),
     ("tests, io_uring where it works", || cargo(&["test", "--workspace", "--quiet"])),
-    ("tests, epoll", || succeeds(cargo_command(&["test", "--workspace", "--quiet"]).env("STRIA_TEST_IO_BACKEND", "epoll"))),
-    ("documentation", || succeeds(cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))),
+    ("tests, epoll", || {
+        succeeds(cargo_command(&["test", "--workspace", "--quiet"]).env("STRIA_TEST_IO_BACKEND", "epoll"))
+    }),
+    ("documentation", || {
+        succeeds(
+            cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+        )
+    }),
 ];
 
 fn cargo_command(arguments: &[&str]) -> Command {

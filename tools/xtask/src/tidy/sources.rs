@@ -41,10 +41,17 @@ pub fn function_lengths(tree: &[Source]) -> Vec<String> {
             let closing = format!("{}}}", " ".repeat(indent));
             // A declaration without a body ends at its semicolon, before any closing brace.
             let body = lines[start..].iter().position(|l| l.trim_end() == closing);
-            let declared = lines[start..].iter().position(|l| l.trim_end().ends_with(';') && !l.contains('{'));
+            let declared =
+                lines[start..].iter().position(|l| l.trim_end().ends_with(';') && !l.contains('{'));
             let Some(length) = body.map(|end| end + 1) else { continue };
             let opens = lines[start..start + length].iter().any(|l| l.contains('{'));
-            if !opens || (declared.is_some_and(|end| end + 1 < length) && !lines[start..].iter().take_while(|l| !l.trim_end().ends_with(';')).any(|l| l.contains('{'))) {
+            if !opens
+                || (declared.is_some_and(|end| end + 1 < length)
+                    && !lines[start..]
+                        .iter()
+                        .take_while(|l| !l.trim_end().ends_with(';'))
+                        .any(|l| l.contains('{')))
+            {
                 continue;
             }
             let listed = LONG_FUNCTIONS.iter().any(|(listed, _)| *listed == format!("{}::{name}", file.path));
@@ -80,7 +87,10 @@ pub fn banned_words(tree: &[Source]) -> Vec<String> {
     // Spelled in halves, so that this file does not complain about itself.
     let words = [["FIX", "ME"], ["TO", "DO:"], ["dbg", "!("], ["XX", "X:"], ["/wo", "rk/"], ["/ro", "ot/"]];
     let mut complaints = Vec::new();
-    for file in tree.iter().filter(|file| !file.path.ends_with("Cargo.lock") && !file.path.starts_with("perf/results/")) {
+    for file in tree
+        .iter()
+        .filter(|file| !file.path.ends_with("Cargo.lock") && !file.path.starts_with("perf/results/"))
+    {
         for (number, line) in file.text.lines().enumerate() {
             for word in words.iter().map(|halves| halves.concat()) {
                 if line.contains(&word) {

@@ -15,7 +15,9 @@ fn a_file_without_a_header_is_named() {
 #[test]
 fn long_files_and_functions_are_named() {
     assert_eq!(sources::file_lengths(&file("a.rs", &"x\n".repeat(601))).len(), 1);
-    let function = |lines: usize| format!("impl X {{\n    pub async fn long(&self) {{\n{}    }}\n}}\n", "        x;\n".repeat(lines));
+    let function = |lines: usize| {
+        format!("impl X {{\n    pub async fn long(&self) {{\n{}    }}\n}}\n", "        x;\n".repeat(lines))
+    };
     assert_eq!(sources::function_lengths(&file("a.rs", &function(69))).len(), 1);
     assert!(sources::function_lengths(&file("a.rs", &function(68))).is_empty());
     let declared = format!("trait X {{\n    fn short(&self);\n}}\nfn f() {{\n{}}}\n", "    x;\n".repeat(60));
@@ -40,16 +42,25 @@ fn a_renamed_function_makes_the_data_path_false() {
 
 #[test]
 fn a_feature_that_works_names_its_test() {
-    let page = |state: &str, proof: &str| file("docs/features.md", &format!("| API-01 | Buckets | {state} | {proof} |"));
+    let page = |state: &str, proof: &str| {
+        file("docs/features.md", &format!("| API-01 | Buckets | {state} | {proof} |"))
+    };
     assert!(texts::features(&page("works", "tools/e2e")).is_empty());
     assert_eq!(texts::features(&page("works", "")).len(), 1);
     assert_eq!(texts::features(&page("nearly", "x")).len(), 1);
-    assert_eq!(texts::features(&file("docs/features.md", "| API-01 | a | not yet | |\n| API-01 | b | not yet | |")).len(), 1);
+    assert_eq!(
+        texts::features(&file("docs/features.md", "| API-01 | a | not yet | |\n| API-01 | b | not yet | |"))
+            .len(),
+        1
+    );
 }
 
 #[test]
 fn a_dependency_without_its_line_is_named() {
-    let mut tree = file("Cargo.toml", "[workspace.dependencies]\nbytes = \"1\"\nstria-base = { path = \"x\" }\n\n[profile.dev]\n");
+    let mut tree = file(
+        "Cargo.toml",
+        "[workspace.dependencies]\nbytes = \"1\"\nstria-base = { path = \"x\" }\n\n[profile.dev]\n",
+    );
     tree.extend(file("docs/dependencies.md", "| `crc-fast` | x |"));
     assert_eq!(texts::dependencies(&tree), ["docs/dependencies.md: no line for `bytes`"]);
 }

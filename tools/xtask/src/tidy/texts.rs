@@ -21,9 +21,9 @@ pub fn data_path(tree: &[Source]) -> Vec<String> {
             named += 1;
             let defined = format!("fn {name}");
             let exists = tree.iter().filter(|file| file.path.ends_with(".rs")).any(|file| {
-                file.text.match_indices(&defined).any(|(at, _)| {
-                    file.text[at + defined.len()..].starts_with(['(', '<'])
-                })
+                file.text
+                    .match_indices(&defined)
+                    .any(|(at, _)| file.text[at + defined.len()..].starts_with(['(', '<']))
             });
             if !exists {
                 complaints.push(format!("{PAGE}:{}: no function `{name}`", number + 1));
@@ -46,7 +46,9 @@ pub fn features(tree: &[Source]) -> Vec<String> {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let [_, id, _, state, proof, ..] = cells[..] else { continue };
         let is_id = id.split_once('-').is_some_and(|(area, n)| {
-            area.chars().all(|c| c.is_ascii_uppercase()) && n.chars().all(|c| c.is_ascii_digit()) && !n.is_empty()
+            area.chars().all(|c| c.is_ascii_uppercase())
+                && n.chars().all(|c| c.is_ascii_digit())
+                && !n.is_empty()
         });
         if !is_id {
             continue;
@@ -90,10 +92,8 @@ pub fn results(tree: &[Source]) -> Vec<String> {
         let Some(body) = text(tree, page) else { continue };
         for (number, line) in body.lines().enumerate() {
             for (at, _) in line.match_indices("perf/results/") {
-                let path: String = line[at..]
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || "/-_.".contains(*c))
-                    .collect();
+                let path: String =
+                    line[at..].chars().take_while(|c| c.is_alphanumeric() || "/-_.".contains(*c)).collect();
                 let path = path.trim_end_matches(['/', '.']);
                 if path != "perf/results" && !tree.iter().any(|file| file.path.starts_with(path)) {
                     complaints.push(format!("{page}:{}: {path} does not exist", number + 1));

@@ -1,0 +1,156 @@
+//! Free space in the extent segments of one volume.
+//!
+//! Invariant: free ranges are disjoint, never touch, and lie in extent segments; `by_size` holds the same
+//! ranges as `by_start`. Rebuilt at every open from what the rows name; never read from disk. Owned by the
+//! core that owns the volume.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Free ranges of a volume, bytes.
+#[derive(Debug, Default)]
+pub struct Allocator {
+    by_start: BTreeMap<u64, u64>,
+    by_size: BTreeSet<(u64, u64)>,
+    free_bytes: u64,
+}
+
+impl Allocator {
+    /// Bytes free.
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes
+    }
+
+    fn insert(&mut self, start: u64, bytes: u64) {
+        self.by_start.insert(start, bytes);
+        self.by_size.insert((bytes, start));
+        self.free_bytes += bytes;
+    }
+
+    fn remove(&mut self, start: u64, bytes: u64) {
+        let held = self.by_start.remove(&start);
+        assert_eq!(held, Some(bytes), "both orders hold the same ranges");
+        self.by_size.remove(&(bytes, start));
+        self.free_bytes -= bytes;
+    }
+
+    /// Frees a range.
+    ///
+    /// # Panics
+    /// When part of it is free already: two rows named it, or one named it twice.
+    pub fn free(&mut self, start: u64, bytes: u64) {
+        let (mut start, mut bytes) = (start, bytes);
+        if let Some((&before, &before_bytes)) = self.by_start.range(..=start).next_back() {
+            assert!(before + before_bytes <= start, "{start}+{bytes} overlaps free {before}+{before_bytes}");
+            if before + before_bytes == start {
+                self.remove(before, before_bytes);
+                (start, bytes) = (before, bytes + before_bytes);
+            }
+        }
+        if let Some((&after, &after_bytes)) = self.by_start.range(start..).next() {
+            assert!(start + bytes <= after, "{start}+{bytes} overlaps free {after}+{after_bytes}");
+            if start + bytes == after {
+                self.remove(after, after_bytes);
+                bytes += after_bytes;
+            }
+        }
+        self.insert(start, bytes);
+    }
+
+    /// Takes a range out, wherever it lies in a free one. False when it is not wholly free.
+    pub fn take_exact(&mut self, start: u64, bytes: u64) -> bool {
+        let Some((&from, &from_bytes)) = self.by_start.range(..=start).next_back() else { return false };
+        if from + from_bytes < start + bytes {
+            return false;
+        }
+        self.remove(from, from_bytes);
+        if from < start {
+            self.insert(from, start - from);
+        }
+        if start + bytes < from + from_bytes {
+            self.insert(start + bytes, from + from_bytes - start - bytes);
+        }
+        true
+    }
+
+    /// Takes `bytes` from the smallest range that has them; else, cut down to a multiple of `unit`, the
+    /// largest range there is. `None` when not even a unit is free in one place.
+    pub fn take(&mut self, bytes: u64, unit: u64) -> Option<(u64, u64)> {
+        let (start, have, take) = match self.by_size.range((bytes, 0)..).next() {
+            Some(&(have, start)) => (start, have, bytes),
+            None => {
+                let &(have, start) = self.by_size.last()?;
+                (start, have, have - have % unit)
+            }
+        };
+        if take == 0 {
+            return None;
+        }
+        self.remove(start, have);
+        if have > take {
+            self.insert(start + take, have - take);
+        }
+        Some((start, take))
+    }
+
+    /// A wholly free, aligned run of `bytes`, taken out: for turning an extent segment into a log segment.
+    pub fn take_segment(&mut self, first: u64, bytes: u64) -> Option<u64> {
+        let start = self.by_size.range((bytes, 0)..).find_map(|&(have, start)| {
+            let aligned = first + (start - first).next_multiple_of(bytes);
+            (aligned + bytes <= start + have).then_some(aligned)
+        })?;
+        let taken = self.take_exact(start, bytes);
+        assert!(taken, "it was found free");
+        Some(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against a bitmap: never the same unit twice, everything comes back.
+        #[test]
+        fn equals_a_bitmap(steps in proptest::collection::vec((0u64..12, any::<bool>(), 0usize..8), 1..80)) {
+            const UNITS: u64 = 64;
+            let mut allocator = Allocator::default();
+            allocator.free(0, UNITS * 4096);
+            let mut held: Vec<(u64, u64)> = Vec::new();
+            for (units, give_back, which) in steps {
+                if give_back && !held.is_empty() {
+                    let (start, bytes) = held.swap_remove(which % held.len());
+                    allocator.free(start, bytes);
+                } else if let Some((start, bytes)) = allocator.take((units + 1) * 4096, 4096) {
+                    prop_assert!(bytes <= (units + 1) * 4096 && start + bytes <= UNITS * 4096);
+                    prop_assert!(held.iter().all(|&(s, b)| s + b <= start || start + bytes <= s));
+                    held.push((start, bytes));
+                }
+                let used: u64 = held.iter().map(|(_, bytes)| bytes).sum();
+                prop_assert_eq!(allocator.free_bytes() + used, UNITS * 4096);
+            }
+            for (start, bytes) in held {
+                allocator.free(start, bytes);
+            }
+            prop_assert_eq!(allocator.take(UNITS * 4096, 4096), Some((0, UNITS * 4096)));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "overlaps")]
+    fn freeing_twice_is_a_bug() {
+        let mut allocator = Allocator::default();
+        allocator.free(4096, 8192);
+        allocator.free(8192, 4096);
+    }
+
+    #[test]
+    fn a_segment_is_found_inside_a_larger_run() {
+        let mut allocator = Allocator::default();
+        allocator.free(100, 250);
+        assert_eq!(allocator.take_segment(50, 100), Some(150));
+        assert_eq!(allocator.free_bytes(), 150);
+        assert_eq!(allocator.take_segment(50, 100), Some(250));
+        assert_eq!(allocator.take_segment(50, 100), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! Cleaning the log: rows that still count are rewritten out of the oldest segment, then it is free.
+//!
+//! Invariant: a segment is freed only when every row that counts in it is durable elsewhere, and only the
+//! oldest segment of a log is cleaned, so that a tombstone in it has nothing older to hide, unless records of
+//! its PG lie in another log too; then it is rewritten like a row. Runs on the owner core of the rows; the
+//! owner of the volume frees the segment when all cores are through.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use stria_base::{Hlc, PgId, VolumeId};
+use stria_env::Env;
+use stria_wal::{BodyKind, Change, INLINE_HEADER_BYTES, RecordBuilder, RecordKind, frame_bytes, records};
+
+use crate::{
+    error::StoreError,
+    index::MetaIndex,
+    log::{FrameFate, PendingChange, PendingRecord},
+    map::SEGMENT_BYTES,
+    replay::{Place, Window, row_of},
+    row::{BodyRef, Home},
+    store::{Pg, Store},
+};
+
+/// A sealed log segment, as its volume's owner names it to other cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSegment {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The segment's number.
+    pub segment: u32,
+    /// Of its use as log.
+    pub generation: u64,
+    /// Bytes of log in it.
+    pub end: u32,
+}
+
+/// A log is left alone up to this many segments.
+const SEGMENTS_UNCLEANED_MAX: usize = 4;
+
+impl<E: Env> Store<E> {
+    /// The segment worth cleaning next: the oldest of a log that is more than half dead, or any oldest when
+    /// space is low. `None` while one is being cleaned.
+    #[must_use]
+    pub fn cleaning_candidate(&self) -> Option<LogSegment> {
+        if self.0.cleaning.get() || self.is_failed() {
+            return None;
+        }
+        for volume in &self.0.mine {
+            let segments = volume.log_segments();
+            let log_bytes: u64 =
+                segments.iter().map(|(_, _, end)| end.map_or(SEGMENT_BYTES, u64::from)).sum();
+            let worth =
+                segments.len() > SEGMENTS_UNCLEANED_MAX && log_bytes > 2 * self.0.live_log_bytes.get();
+            let pressed = segments.len() > 1 && volume.is_low();
+            // A volume taken over from a core that is no more is emptied as soon as half of it is dead.
+            if let (true, Some(&(segment, generation, Some(end)))) = (worth || pressed, segments.first()) {
+                return Some(LogSegment { volume: volume.id, segment, generation, end });
+            }
+        }
+        None
+    }
+
+    /// Rewrites this core's rows out of `segment` (of any core's volume). When it returns, every one of
+    /// them is durable elsewhere.
+    ///
+    /// # Errors
+    /// Of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
+    pub async fn relocate(&self, segment: LogSegment) -> Result<(), StoreError> {
+        let uuid = self.0.mine[0].uuid;
+        let place =
+            Place { uuid, volume: segment.volume, segment: segment.segment, generation: segment.generation };
+        let disk = self.0.volumes.disk(segment.volume)?.clone();
+        let mut window = Window::new(&self.0.env, &disk, place, u64::from(segment.end));
+        while window.at < u64::from(segment.end) {
+            let Some(header) = window.frame().await? else {
+                // A hole in a log is a matter for repair; freeing the segment would seal the loss.
+                return Err(StoreError::Corrupt {
+                    id: stria_base::DataId(0),
+                    block: window.at,
+                    volume: segment.volume,
+                });
+            };
+            let payload =
+                stria_wal::FRAME_HEADER_BYTES..stria_wal::FRAME_HEADER_BYTES + header.payload_bytes as usize;
+            let fate = self.relocate_frame(&window.data()[payload], segment);
+            if let Some(fate) = fate {
+                // One frame of rewritten rows at a time: cleaning takes its share of the log, not all of it.
+                fate.wait().await?;
+            }
+            window.advance(frame_bytes(u64::from(header.payload_bytes)));
+        }
+        // What made rows of this segment not count may itself still be on its way.
+        self.drain_log().await?;
+        self.flush_log().await
+    }
+
+    /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
+    fn relocate_frame(&self, payload: &[u8], segment: LogSegment) -> Option<std::rc::Rc<FrameFate>> {
+        let mut by_pg: BTreeMap<PgId, Vec<Change<'_>>> = BTreeMap::new();
+        for record in records(payload).flatten() {
+            let Some(Some(pg)) = self.0.pgs.get(usize::from(record.pg.0)) else { continue };
+            let pg = pg.borrow();
+            by_pg
+                .entry(record.pg)
+                .or_default()
+                .extend(record.changes().filter(|change| counts(&pg, change, segment)));
+        }
+        let mut last = None;
+        for (pg, changes) in by_pg {
+            if !changes.is_empty() {
+                last = Some(self.append_relocated(pg, &changes));
+            }
+        }
+        last
+    }
+
+    fn append_relocated(&self, pg: PgId, changes: &[Change<'_>]) -> std::rc::Rc<FrameFate> {
+        let mut builder = RecordBuilder::new(RecordKind::Relocated, pg, 0, Hlc(0));
+        let volume = self.0.mine[0].id;
+        let mut pending = Vec::with_capacity(changes.len());
+        for change in changes {
+            let before = builder.bytes();
+            let mut row = None;
+            if change.delete {
+                builder.delete(change.key, change.seq, change.hlc);
+            } else {
+                let mut inline_at = 0;
+                match change.body_kind {
+                    BodyKind::Inline => {
+                        let id =
+                            u128::from_le_bytes(change.body[..16].try_into().expect("checked when decoded"));
+                        let bytes = Bytes::copy_from_slice(&change.body[INLINE_HEADER_BYTES..]);
+                        let id = stria_base::DataId(id);
+                        inline_at =
+                            builder.put_inline(change.key, change.meta, id, &bytes, change.seq, change.hlc).1;
+                    }
+                    BodyKind::Extents => {
+                        builder.put(change.key, change.meta, Some(change.body), change.seq, change.hlc);
+                    }
+                    BodyKind::None => builder.put(change.key, change.meta, None, change.seq, change.hlc),
+                }
+                let home = Home { volume, segment: 0, bytes: (builder.bytes() - before) as u32 };
+                row = row_of(change, home, 0);
+                if let Some(BodyRef::Inline(inline)) = row.as_mut().map(|row| &mut row.body) {
+                    inline.offset = inline_at as u64;
+                }
+            }
+            pending.push(PendingChange { key: change.key.into(), row, seq: change.seq });
+        }
+        let bytes = builder.bytes() as u64;
+        self.0.relocated_bytes.set(self.0.relocated_bytes.get() + bytes);
+        self.pg_rings_insert(pg, volume);
+        let record = PendingRecord { pg, changes: pending, relocated: true, at: 0 };
+        let fate = self.0.log.borrow_mut().append(record, builder.finish(), bytes);
+        self.0.log_work.notify_all();
+        fate
+    }
+
+    fn pg_rings_insert(&self, pg: PgId, volume: VolumeId) {
+        if let Some(Some(pg)) = self.0.pgs.get(usize::from(pg.0)) {
+            pg.borrow_mut().rings.insert(volume);
+        }
+    }
+
+    /// Frees a segment of a volume of this core: every core has relocated its rows.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub async fn free_log_segment(&self, segment: LogSegment) -> Result<(), StoreError> {
+        let Some(volume) = self.0.mine.iter().find(|volume| volume.id == segment.volume) else {
+            return Err(StoreError::NotAVolume { volume: segment.volume });
+        };
+        self.0.pins.log_grace_period().await;
+        volume.free_log(segment.segment, segment.generation).await?;
+        self.0.cleaned_segments.set(self.0.cleaned_segments.get() + 1);
+        Ok(())
+    }
+
+    /// Marks that a segment is being cleaned; the candidate is not named again until the mark is taken off.
+    pub fn set_cleaning(&self, cleaning: bool) {
+        self.0.cleaning.set(cleaning);
+    }
+}
+
+/// Whether a change found in `segment` must survive it.
+fn counts(pg: &Pg, change: &Change<'_>, segment: LogSegment) -> bool {
+    // A newer change is already in the log. Rewriting the old row behind it would let the old row outlive
+    // that change, once the change (a tombstone, say) is itself cleaned away.
+    if pg.pending.contains_key(change.key) {
+        return false;
+    }
+    match pg.index.get(change.key) {
+        Some(row) => {
+            !change.delete
+                && row.seq == change.seq
+                && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
+        }
+        // Without a row the tombstone is what keeps an older record in another log from coming back.
+        None => change.delete && pg.rings.len() > 1,
+    }
+}

@@ -1,0 +1,234 @@
+//! Making and opening volumes and stores.
+//!
+//! Invariant: a volume is refused rather than guessed: wrong store, wrong number, newer format, no two
+//! superblock copies that agree. Start-up only, on the owner core.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::Rc,
+};
+
+use stria_base::{Hlc, HlcClock, PgId, VolumeId};
+use stria_env::{Disk, Env, sync::Notify};
+
+use crate::{
+    error::StoreError,
+    index::{MemoryIndex, MetaIndex},
+    log::{Log, SyncPolicy},
+    log_writer::FRAME_BUFFER_BYTES,
+    map::{DeviceMap, SLOT_BYTES_MAX, SLOT_OFFSETS},
+    pins::Pins,
+    replay::{PgRows, VolumeReplay},
+    row::{BodyRef, Extent},
+    store::{Inner, Pg, PgState, Store, StoreConfig},
+    superblock::{self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo},
+    volume::{Volume, read_padded, write_padded, write_superblock},
+    volumes::Volumes,
+};
+
+/// Makes an empty volume of a disk. What was on it is lost.
+///
+/// # Errors
+/// Of the device.
+pub async fn format_volume<E: Env>(
+    env: &E,
+    disk: E::Disk,
+    identity: VolumeIdentity,
+) -> Result<(), StoreError> {
+    let volume = identity.volume;
+    if disk.len_bytes() < HEADER_BYTES {
+        disk.grow(HEADER_BYTES).await.map_err(StoreError::io("grow", volume))?;
+    }
+    let volumes = Volumes::<E>::new(env.clone(), vec![(volume, disk)], true);
+    // Both slots: a left-over map of an earlier store must not be younger than ours.
+    for (seq, slot) in SLOT_OFFSETS.into_iter().enumerate() {
+        let map = DeviceMap { seq: seq as u64, segments: Vec::new() };
+        write_padded(&volumes, volume, slot, &map.encode(identity.store_uuid, volume)).await?;
+    }
+    volumes.flush(volume).await?;
+    write_superblock(&volumes, &VolumeInfo { identity, epoch: 1, clean: true, hlc_high: Hlc(0) }).await
+}
+
+/// Reads which volume this is.
+///
+/// # Errors
+/// `NotAVolume`, `NoSuperblock`, `NewerFormat`, or of the device.
+pub async fn probe_volume<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    expected: VolumeId,
+) -> Result<VolumeInfo, StoreError> {
+    if disk.len_bytes() < HEADER_BYTES {
+        return Err(StoreError::NotAVolume { volume: expected });
+    }
+    let mut copies = Vec::new();
+    for (copy, offset) in COPY_OFFSETS.into_iter().enumerate() {
+        // A copy that cannot be read is as bad as one that does not verify; the others decide.
+        copies.push(match read_padded(env, disk, expected, offset, SUPERBLOCK_BYTES).await {
+            Ok(bytes) => superblock::decode(&bytes, copy as u32),
+            Err(StoreError::Io { .. }) => Err(BadCopy::Hurt),
+            Err(other) => return Err(other),
+        });
+    }
+    let newer = copies.iter().find_map(|copy| match copy {
+        Err(BadCopy::Newer(found)) => Some(*found),
+        _ => None,
+    });
+    match superblock::elect(&copies) {
+        Ok(info) => Ok(info),
+        Err(_) if newer.is_some() => {
+            Err(StoreError::NewerFormat { volume: expected, found: newer.unwrap_or_default() })
+        }
+        Err(0) if copies.iter().all(|copy| *copy == Err(BadCopy::NoMagic)) => {
+            Err(StoreError::NotAVolume { volume: expected })
+        }
+        Err(valid) => Err(StoreError::NoSuperblock { volume: expected, valid }),
+    }
+}
+
+/// Reads the device map: the newer of the slots that verify.
+pub(crate) async fn read_map<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    info: &VolumeInfo,
+) -> Result<DeviceMap, StoreError> {
+    let (uuid, volume) = (info.identity.store_uuid, info.identity.volume);
+    let mut newest: Option<DeviceMap> = None;
+    for slot in SLOT_OFFSETS {
+        let bytes = match read_padded(env, disk, volume, slot, SLOT_BYTES_MAX as usize).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::Io { .. }) => continue,
+            Err(other) => return Err(other),
+        };
+        if let Some(map) = DeviceMap::decode(&bytes, uuid, volume)
+            && newest.as_ref().is_none_or(|newest| newest.seq < map.seq)
+        {
+            newest = Some(map);
+        }
+    }
+    newest.ok_or(StoreError::NoMap { volume })
+}
+
+impl<E: Env> Store<E> {
+    /// Opens this core's store: `mine` are the volumes it allocates on, in order of their numbers, as
+    /// replayed; `rows` are the rows of its PGs from all logs. Call [`Store::adopt`] with the extents of
+    /// every core, then [`Store::start`].
+    ///
+    /// # Errors
+    /// Of the device.
+    ///
+    /// # Panics
+    /// When `mine` is empty or `rows` has a PG of another core.
+    pub async fn open(
+        env: E,
+        config: StoreConfig,
+        volumes: Volumes<E>,
+        mine: Vec<VolumeReplay>,
+        rows: Vec<PgRows>,
+    ) -> Result<Self, StoreError> {
+        let core = env.core();
+        let mut pgs: Vec<Option<PgRows>> = (0..config.pg_count)
+            .map(|pg| (PgId(pg).owner(config.cores) == core).then(|| PgRows::new(PgId(pg))))
+            .collect();
+        for part in rows {
+            let slot = pgs.get_mut(usize::from(part.pg.0)).and_then(Option::as_mut);
+            slot.unwrap_or_else(|| panic!("PG {} is not of core {}", part.pg.0, core.0)).merge(part);
+        }
+        let suspect = mine.iter().any(|volume| volume.rot);
+        let mut hlc = HlcClock::default();
+        let mut owned = Vec::new();
+        for replayed in &mine {
+            hlc.observe(replayed.info.hlc_high);
+            let volume = Volume::new(volumes.clone(), replayed.info, replayed.map.clone());
+            volume.write_superblock(false, replayed.info.hlc_high).await?;
+            owned.push(volume);
+        }
+        for (volume, replayed) in owned.iter().zip(&mine).skip(1) {
+            volume.seal_log(&replayed.open_ends).await?;
+        }
+        let (segment, generation) = owned[0].roll_log(&mine[0].open_ends).await?;
+        let log = Log::new(segment, generation, mine[0].next_seq, mine[0].prev_hash);
+        let mut live_log_bytes = 0;
+        let pgs = pgs.into_iter().map(|rows| {
+            rows.map(|rows| {
+                hlc.observe(rows.hlc_high);
+                live_log_bytes += rows.live_bytes();
+                RefCell::new(into_pg(rows, suspect))
+            })
+        });
+        let pgs = pgs.collect();
+        let inner = Inner {
+            env,
+            config,
+            volumes,
+            mine: owned,
+            pgs,
+            log: RefCell::new(log),
+            log_work: Notify::default(),
+            writer_gone: Notify::default(),
+            pins: Pins::default(),
+            hlc: RefCell::new(hlc),
+            dropped: RefCell::new(VecDeque::new()),
+            foreign_frees: RefCell::default(),
+            live_log_bytes: Cell::new(live_log_bytes),
+            cleaning: Cell::new(false),
+            cleaned_segments: Cell::new(0),
+            relocated_bytes: Cell::new(0),
+        };
+        Ok(Self(Rc::new(inner)))
+    }
+
+    /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners.
+    #[must_use]
+    pub fn extents_in_use(&self) -> BTreeMap<VolumeId, Vec<Extent>> {
+        let mut found: BTreeMap<VolumeId, Vec<Extent>> = BTreeMap::new();
+        for pg in self.0.pgs.iter().flatten() {
+            pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
+                if let BodyRef::Extents(body) = &row.body {
+                    for extent in &body.extents {
+                        found.entry(extent.volume).or_default().push(*extent);
+                    }
+                }
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+        found
+    }
+
+    /// Takes extents that rows name out of the free space of a volume of this core.
+    ///
+    /// # Errors
+    /// `Corrupt` when two rows name one, or it lies where the map has no extents.
+    pub fn adopt(&self, volume: VolumeId, extents: &[Extent]) -> Result<(), StoreError> {
+        let Some(volume) = self.0.mine.iter().find(|mine| mine.id == volume) else {
+            return Err(StoreError::NotAVolume { volume });
+        };
+        extents.iter().try_for_each(|extent| volume.adopt(*extent))
+    }
+
+    /// Starts the log: from here on writes are accepted.
+    ///
+    /// # Errors
+    /// `NoBuffer` when the memory budget has no room for the log's buffer.
+    pub fn start(&self) -> Result<(), StoreError> {
+        let buf = self.0.env.buf(FRAME_BUFFER_BYTES).ok_or(StoreError::NoBuffer)?;
+        self.0.env.spawn(self.clone().run_log(buf));
+        if let SyncPolicy::Periodic { ms } = self.0.config.sync {
+            self.0.env.spawn(self.clone().run_periodic_flush(ms));
+        }
+        Ok(())
+    }
+}
+
+fn into_pg(rows: PgRows, suspect: bool) -> Pg {
+    let PgRows { rows, seq_high, rings, .. } = rows;
+    let index = MemoryIndex::from_sorted(rows.into_iter().filter_map(|(key, slot)| Some((key, slot.row?))));
+    Pg {
+        index,
+        pending: BTreeMap::new(),
+        seq: seq_high,
+        state: if suspect { PgState::NeedsRepair } else { PgState::Active },
+        rings: rings.into_iter().collect::<BTreeSet<_>>(),
+    }
+}

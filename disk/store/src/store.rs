@@ -1,0 +1,469 @@
+//! One core's store: sequencing, visibility, space.
+//!
+//! Invariant: `commit` orders changes by the order of its calls; a change is visible only after its frame
+//! is durable at the promised level; an extent is freed only after the record that drops it is on stable
+//! media. Owned by one core.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::{Bound, ControlFlow},
+    rc::Rc,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use stria_base::{DataId, Hlc, HlcClock, PgId, VolumeId, limits::EXTENT_BYTES_MAX, units::align_up};
+use stria_env::{Env, sync::Notify};
+use stria_wal::{RecordBuilder, RecordKind};
+
+use crate::{
+    body::read_inline,
+    error::StoreError,
+    index::{MemoryIndex, MetaIndex},
+    log::{
+        Commit, FlushMethod, FrameFate, Log, PendingChange, PendingRecord, RECORD_BYTES_MAX, SyncPolicy,
+        Ticket,
+    },
+    pins::Pins,
+    row::{BodyRef, Change, Extent, Grant, Home, InlineRef, NewBody, Row, block_log2},
+    volume::Volume,
+    volumes::Volumes,
+};
+
+/// How a store runs.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// Data cores of the node.
+    pub cores: u16,
+    /// Placement groups of the store.
+    pub pg_count: u16,
+    /// When a commit completes.
+    pub sync: SyncPolicy,
+    /// How a frame reaches stable media.
+    pub flush_method: FlushMethod,
+}
+
+/// What a PG can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PgState {
+    /// Everything.
+    Active,
+    /// It may have lost an acknowledged write: reads only.
+    NeedsRepair,
+}
+
+/// A row on its way to durability.
+pub(crate) struct PendingRow {
+    pub(crate) row: Option<Row>,
+    pub(crate) seq: u64,
+    pub(crate) fate: Rc<FrameFate>,
+}
+
+pub(crate) struct Pg {
+    pub(crate) index: MemoryIndex,
+    pub(crate) pending: BTreeMap<Box<[u8]>, PendingRow>,
+    /// Last number given out.
+    pub(crate) seq: u64,
+    pub(crate) state: PgState,
+    /// Logs that hold records of this PG.
+    pub(crate) rings: BTreeSet<VolumeId>,
+}
+
+/// One core's store. Cheap to clone.
+pub struct Store<E: Env>(pub(crate) Rc<Inner<E>>);
+
+impl<E: Env> Clone for Store<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+pub(crate) struct Inner<E: Env> {
+    pub(crate) env: E,
+    pub(crate) config: StoreConfig,
+    pub(crate) volumes: Volumes<E>,
+    /// Volumes this core allocates on; the first carries its log.
+    pub(crate) mine: Vec<Volume<E>>,
+    /// By PG number; `None` for PGs of other cores.
+    pub(crate) pgs: Vec<Option<RefCell<Pg>>>,
+    pub(crate) log: RefCell<Log>,
+    pub(crate) log_work: Notify,
+    pub(crate) writer_gone: Notify,
+    pub(crate) pins: Pins,
+    pub(crate) hlc: RefCell<HlcClock>,
+    /// Space dropped by frames that are written but perhaps not yet on stable media.
+    pub(crate) dropped: RefCell<VecDeque<(u64, DataId, Vec<Extent>)>>,
+    /// Space on volumes of other cores, to be freed there.
+    pub(crate) foreign_frees: RefCell<Vec<Extent>>,
+    pub(crate) live_log_bytes: Cell<u64>,
+    pub(crate) cleaning: Cell<bool>,
+    pub(crate) cleaned_segments: Cell<u64>,
+    pub(crate) relocated_bytes: Cell<u64>,
+}
+
+/// Figures of one core's store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreStats {
+    /// Rows visible.
+    pub rows: u64,
+    /// Memory of the index, bytes.
+    pub index_bytes: u64,
+    /// Frames written since start.
+    pub frames: u64,
+    /// Bytes of log written since start.
+    pub log_bytes_written: u64,
+    /// Log segments in use, on all volumes of this core.
+    pub log_segments: u64,
+    /// Bytes of changes in the log that make visible rows.
+    pub live_log_bytes: u64,
+    /// Log segments cleaned since start.
+    pub cleaned_segments: u64,
+    /// Bytes rewritten by cleaning since start.
+    pub relocated_bytes: u64,
+    /// Bytes of all segments.
+    pub volume_bytes: u64,
+    /// Bytes free in them.
+    pub free_bytes: u64,
+    /// Bytes the volumes can still grow by.
+    pub growable_bytes: u64,
+    /// PGs that are read-only.
+    pub needs_repair: u64,
+    /// Whether the log failed.
+    pub failed: bool,
+}
+
+impl<E: Env> Store<E> {
+    fn pg(&self, pg: PgId) -> &RefCell<Pg> {
+        self.0
+            .pgs
+            .get(usize::from(pg.0))
+            .and_then(Option::as_ref)
+            .unwrap_or_else(|| panic!("PG {} is not owned by core {}", pg.0, self.0.env.core().0))
+    }
+
+    /// PGs of this core.
+    pub fn pgs(&self) -> impl Iterator<Item = PgId> + '_ {
+        self.0.pgs.iter().enumerate().filter(|(_, pg)| pg.is_some()).map(|(i, _)| PgId(i as u16))
+    }
+
+    /// What a PG of this core can do.
+    #[must_use]
+    pub fn pg_state(&self, pg: PgId) -> PgState {
+        self.pg(pg).borrow().state
+    }
+
+    /// Whether the log failed: nothing is accepted until a restart.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.0.log.borrow().failed || self.0.volumes.is_failed(self.0.mine[0].id)
+    }
+
+    /// The next stamp: never repeated, never below an earlier one, also across restarts.
+    #[must_use]
+    pub fn next_hlc(&self) -> Hlc {
+        self.0.hlc.borrow_mut().now(self.0.env.wall_ms())
+    }
+
+    /// The visible row of a key.
+    pub fn row<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<&Row>) -> R) -> R {
+        f(self.pg(pg).borrow().index.get(key))
+    }
+
+    /// The newest sequenced row of a key, visible or not, and what to wait for while it is not. Of an
+    /// invisible inline body only the identity and size are known.
+    pub fn newest<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<&Row>, Option<Ticket>) -> R) -> R {
+        let pg = self.pg(pg).borrow();
+        match pg.pending.get(key) {
+            Some(pending) => f(pending.row.as_ref(), Some(Ticket(pending.fate.clone()))),
+            None => f(pg.index.get(key), None),
+        }
+    }
+
+    /// Visible rows in key order from a bound upwards, until the callback breaks.
+    pub fn scan(&self, pg: PgId, from: Bound<&[u8]>, mut each: impl FnMut(&[u8], &Row) -> ControlFlow<()>) {
+        self.pg(pg).borrow().index.scan(from, &mut each);
+    }
+
+    /// Sequences one atomic set of changes. The order of calls is the order of the changes.
+    ///
+    /// # Errors
+    /// `Failed`, `ReadOnly`, `TooLarge`, or `Full` for changes that add data. Nothing is sequenced then.
+    pub fn commit(&self, pg: PgId, changes: Vec<Change>) -> Result<Commit, StoreError> {
+        let adds = changes.iter().any(|change| matches!(change, Change::Put { .. }));
+        self.admit(pg, adds)?;
+        let hlc = self.next_hlc();
+        let mut state = self.pg(pg).borrow_mut();
+        let pg_seq = state.seq + 1;
+        let mut builder = RecordBuilder::new(RecordKind::Changes, pg, pg_seq, hlc);
+        let pending: Vec<PendingChange> =
+            changes.into_iter().map(|change| self.encode_change(&mut builder, change, pg_seq, hlc)).collect();
+        let bytes = builder.bytes() as u64;
+        if bytes > RECORD_BYTES_MAX {
+            return Err(StoreError::TooLarge { bytes });
+        }
+        state.seq = pg_seq;
+        state.rings.insert(self.0.mine[0].id);
+        let overlay: Vec<(Box<[u8]>, Option<Row>)> =
+            pending.iter().map(|change| (change.key.clone(), change.row.clone())).collect();
+        let record = PendingRecord { pg, changes: pending, relocated: false, at: 0 };
+        let fate = self.0.log.borrow_mut().append(record, builder.finish(), bytes);
+        for (key, row) in overlay {
+            state.pending.insert(key, PendingRow { row, seq: pg_seq, fate: fate.clone() });
+        }
+        drop(state);
+        self.0.log_work.notify_all();
+        Ok(Commit { fate, pg_seq })
+    }
+
+    /// Refuses what cannot be kept.
+    pub(crate) fn admit(&self, pg: PgId, adds: bool) -> Result<(), StoreError> {
+        if self.is_failed() || self.0.log.borrow().stopping {
+            return Err(StoreError::Failed);
+        }
+        if self.pg(pg).borrow().state == PgState::NeedsRepair {
+            return Err(StoreError::ReadOnly { pg });
+        }
+        if adds && self.0.mine[0].is_low() {
+            return Err(StoreError::Full);
+        }
+        Ok(())
+    }
+
+    fn encode_change(
+        &self,
+        builder: &mut RecordBuilder,
+        change: Change,
+        seq: u64,
+        hlc: Hlc,
+    ) -> PendingChange {
+        let before = builder.bytes();
+        let (volume, segment) = (self.0.mine[0].id, 0);
+        match change {
+            Change::Delete { key } => {
+                builder.delete(&key, seq, hlc);
+                PendingChange { key, row: None, seq }
+            }
+            Change::Put { key, meta, body } => {
+                let body = match body {
+                    NewBody::None => {
+                        builder.put(&key, &meta, None, seq, hlc);
+                        BodyRef::None
+                    }
+                    NewBody::Inline { id, bytes } => {
+                        let (crc, at) = builder.put_inline(&key, &meta, id, &bytes, seq, hlc);
+                        let bytes = bytes.len() as u32;
+                        BodyRef::Inline(InlineRef { id, volume, bytes, crc, offset: at as u64 })
+                    }
+                    NewBody::Extents(extents) => {
+                        builder.put(&key, &meta, Some(&extents.encode()), seq, hlc);
+                        BodyRef::Extents(Arc::from(extents))
+                    }
+                };
+                let home = Home { volume, segment, bytes: (builder.bytes() - before) as u32 };
+                PendingChange { key, row: Some(Row { seq, hlc, meta, body, home }), seq }
+            }
+        }
+    }
+
+    /// Makes the rows of a written frame visible.
+    pub(crate) fn publish(&self, records: Vec<PendingRecord>, segment: u32, payload_at: u64, frame: u64) {
+        let flushed = {
+            let log = self.0.log.borrow();
+            log.flushed_seq >= frame
+        };
+        for record in records {
+            let mut pg = self.pg(record.pg).borrow_mut();
+            for mut change in record.changes {
+                if let Some(row) = &mut change.row {
+                    row.home.segment = segment;
+                    if let BodyRef::Inline(inline) = &mut row.body {
+                        inline.offset += payload_at + record.at;
+                    }
+                }
+                if pg.pending.get(&change.key).is_some_and(|pending| pending.seq == change.seq) {
+                    pg.pending.remove(&change.key);
+                }
+                self.publish_change(&mut pg, change, record.relocated, frame);
+            }
+        }
+        if flushed {
+            self.free_dropped();
+        }
+    }
+
+    fn publish_change(&self, pg: &mut Pg, change: PendingChange, relocated: bool, frame: u64) {
+        let current = pg.index.get(&change.key).map(|row| row.seq);
+        // A relocated row is worth something only while it is the one that counts.
+        if relocated && current != Some(change.seq) {
+            return;
+        }
+        assert!(
+            current.is_none_or(|seq| seq <= change.seq),
+            "rows become visible in the order of their numbers"
+        );
+        let added = change.row.as_ref().map_or(0, |row| u64::from(row.home.bytes));
+        let new_id = change.row.as_ref().and_then(extents_id);
+        let old = match change.row {
+            Some(row) => pg.index.put(change.key, row),
+            None => pg.index.remove(&change.key),
+        };
+        let live = self.0.live_log_bytes.get() + added;
+        self.0.live_log_bytes.set(live - old.as_ref().map_or(0, |row| u64::from(row.home.bytes)));
+        if let Some(Row { body: BodyRef::Extents(body), .. }) = old
+            && new_id != Some(body.id)
+        {
+            self.0.dropped.borrow_mut().push_back((frame, body.id, body.extents.clone()));
+        }
+    }
+
+    /// Frees space dropped by frames that are on stable media, unless it is being read.
+    pub(crate) fn free_dropped(&self) {
+        let flushed = self.0.log.borrow().flushed_seq;
+        loop {
+            let next = {
+                let mut dropped = self.0.dropped.borrow_mut();
+                match dropped.front() {
+                    Some((frame, _, _)) if *frame <= flushed => dropped.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some((_, id, extents)) = next else { return };
+            self.release(self.0.pins.drop_body(id, extents));
+        }
+    }
+
+    /// Takes back what was sequenced and will never be durable, so that conditions are not judged by it.
+    pub(crate) fn forget_pending(&self) {
+        for pg in self.0.pgs.iter().flatten() {
+            pg.borrow_mut().pending.clear();
+        }
+    }
+
+    /// Space for a body of `bytes` on this core's volumes.
+    ///
+    /// # Errors
+    /// `Full`, `Failed`, or of the device while the volume grows.
+    pub async fn allocate(&self, bytes: u64) -> Result<Grant, StoreError> {
+        if self.is_failed() {
+            return Err(StoreError::Failed);
+        }
+        if self.0.mine[0].is_low() {
+            return Err(StoreError::Full);
+        }
+        let unit = 1u64 << block_log2(u64::MAX);
+        let wanted = align_up(bytes, 4096);
+        let mut last = StoreError::Full;
+        for volume in &self.0.mine {
+            match volume.allocate(wanted, EXTENT_BYTES_MAX, unit).await {
+                Ok(extents) => return Ok(Grant { extents }),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Gives space back that no row names.
+    pub fn release(&self, extents: Vec<Extent>) {
+        for extent in extents {
+            match self.0.mine.iter().find(|volume| volume.id == extent.volume) {
+                Some(volume) => volume.free(&[extent]),
+                None => self.0.foreign_frees.borrow_mut().push(extent),
+            }
+        }
+    }
+
+    /// Space on volumes of other cores, to be released there.
+    #[must_use]
+    pub fn take_foreign_frees(&self) -> Vec<Extent> {
+        std::mem::take(&mut *self.0.foreign_frees.borrow_mut())
+    }
+
+    /// One more reader of a body in extents.
+    pub fn pin(&self, id: DataId) {
+        self.0.pins.pin(id);
+    }
+
+    /// One reader less.
+    pub fn unpin(&self, id: DataId) {
+        let freed = self.0.pins.unpin(id);
+        self.release(freed);
+    }
+
+    /// Reads an inline body; its segment is not reused meanwhile.
+    ///
+    /// # Errors
+    /// See [`read_inline`].
+    pub async fn read_inline(&self, inline: &InlineRef) -> Result<Bytes, StoreError> {
+        let _reading = self.0.pins.read_log();
+        read_inline(&self.0.volumes, inline).await
+    }
+
+    /// Figures, counted now.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let mut stats = StoreStats::default();
+        for pg in self.0.pgs.iter().flatten() {
+            let pg = pg.borrow();
+            stats.rows += pg.index.rows();
+            stats.index_bytes += pg.index.bytes();
+            stats.needs_repair += u64::from(pg.state == PgState::NeedsRepair);
+        }
+        for volume in &self.0.mine {
+            stats.log_segments += volume.log_segments().len() as u64;
+            stats.volume_bytes += volume.total_bytes();
+            stats.free_bytes += volume.free_bytes();
+            stats.growable_bytes += volume.growable_bytes();
+        }
+        let log = self.0.log.borrow();
+        stats.frames = log.frames;
+        stats.log_bytes_written = log.bytes_written;
+        stats.live_log_bytes = self.0.live_log_bytes.get();
+        stats.cleaned_segments = self.0.cleaned_segments.get();
+        stats.relocated_bytes = self.0.relocated_bytes.get();
+        stats.failed = log.failed;
+        stats
+    }
+
+    /// Memory of the index, bytes: cheap enough for every request.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        self.0.pgs.iter().flatten().map(|pg| pg.borrow().index.bytes()).sum()
+    }
+
+    /// Writes what is pending, flushes, seals the log and marks the volumes clean. Nothing is accepted
+    /// afterwards.
+    ///
+    /// # Errors
+    /// `Failed` or of the device: the volumes stay marked unclean, and recovery does what it always does.
+    pub async fn shutdown(&self) -> Result<(), StoreError> {
+        self.drain_log().await?;
+        self.0.log.borrow_mut().stopping = true;
+        self.0.log_work.notify_all();
+        loop {
+            let gone = self.0.writer_gone.notified();
+            if self.0.log.borrow().writer_gone {
+                break;
+            }
+            gone.await;
+        }
+        self.flush_log().await?;
+        let (segment, end) = {
+            let log = self.0.log.borrow();
+            (log.segment, log.end as u32)
+        };
+        self.0.mine[0].seal_log(&[(segment, end)]).await?;
+        let hlc_high = self.next_hlc();
+        for volume in &self.0.mine {
+            volume.write_superblock(true, hlc_high).await?;
+        }
+        Ok(())
+    }
+}
+
+fn extents_id(row: &Row) -> Option<DataId> {
+    match &row.body {
+        BodyRef::Extents(body) => Some(body.id),
+        _ => None,
+    }
+}

@@ -1,0 +1,152 @@
+//! The superblock: which volume of which store this is. Layout: docs/format/volume.md.
+
+use stria_base::{Hlc, VolumeId, checksum::crc32c, hash::hash64};
+
+/// Version of the volume format this release writes.
+pub const FORMAT: u32 = 1;
+/// Bytes of one copy.
+pub const SUPERBLOCK_BYTES: usize = 4096;
+/// Where the copies lie; the first two are written, flushed, then the other two.
+pub const COPY_OFFSETS: [u64; 4] = [0, 4096, HEADER_BYTES - 8192, HEADER_BYTES - 4096];
+/// Bytes before the first segment.
+pub const HEADER_BYTES: u64 = 4 << 20;
+
+const MAGIC: [u8; 8] = *b"STRIAVOL";
+const HASH_AT: usize = 4080;
+const CRC_AT: usize = 4092;
+
+const _: () = assert!(CRC_AT + 4 == SUPERBLOCK_BYTES);
+
+/// What is fixed when a volume is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeIdentity {
+    /// The store.
+    pub store_uuid: u128,
+    /// The volume's number.
+    pub volume: VolumeId,
+    /// Placement groups of the store.
+    pub pg_count: u16,
+}
+
+/// What a superblock says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// What was fixed when the volume was made.
+    pub identity: VolumeIdentity,
+    /// Grows with every write of the superblock.
+    pub epoch: u64,
+    /// Whether the last shutdown was orderly.
+    pub clean: bool,
+    /// No stamp given out before an orderly shutdown is above this.
+    pub hlc_high: Hlc,
+}
+
+/// One copy's bytes.
+pub fn encode(info: &VolumeInfo, copy: u32) -> [u8; SUPERBLOCK_BYTES] {
+    let mut out = [0u8; SUPERBLOCK_BYTES];
+    out[..8].copy_from_slice(&MAGIC);
+    out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    out[12..16].copy_from_slice(&copy.to_le_bytes());
+    out[16..32].copy_from_slice(&info.identity.store_uuid.to_le_bytes());
+    out[32..34].copy_from_slice(&info.identity.volume.0.to_le_bytes());
+    out[34..36].copy_from_slice(&info.identity.pg_count.to_le_bytes());
+    out[36..40].copy_from_slice(&u32::from(info.clean).to_le_bytes());
+    out[40..48].copy_from_slice(&info.epoch.to_le_bytes());
+    out[48..56].copy_from_slice(&info.hlc_high.0.to_le_bytes());
+    let hash = hash64(info.epoch, &out[..HASH_AT]);
+    out[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
+    let crc = crc32c(&out[..CRC_AT]);
+    out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Why a copy does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadCopy {
+    /// No superblock of ours.
+    NoMagic,
+    /// It does not verify.
+    Hurt,
+    /// A newer release wrote it.
+    Newer(u32),
+}
+
+/// Decodes copy number `copy`.
+pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
+    let bytes = bytes.first_chunk::<SUPERBLOCK_BYTES>().ok_or(BadCopy::Hurt)?;
+    let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+    let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+    if bytes[..8] != MAGIC {
+        return Err(BadCopy::NoMagic);
+    }
+    let epoch = u64_at(40);
+    if u32_at(CRC_AT) != crc32c(&bytes[..CRC_AT]) || u64_at(HASH_AT) != hash64(epoch, &bytes[..HASH_AT]) {
+        return Err(BadCopy::Hurt);
+    }
+    if u32_at(8) > FORMAT {
+        return Err(BadCopy::Newer(u32_at(8)));
+    }
+    if u32_at(12) != copy {
+        return Err(BadCopy::Hurt);
+    }
+    Ok(VolumeInfo {
+        identity: VolumeIdentity {
+            store_uuid: u128::from(u64_at(16)) | u128::from(u64_at(24)) << 64,
+            volume: VolumeId(u16_at(32)),
+            pg_count: u16_at(34),
+        },
+        epoch,
+        clean: u32_at(36) == 1,
+        hlc_high: Hlc(u64_at(48)),
+    })
+}
+
+/// The copy to believe: of the highest epoch that two copies carry. `Err` gives the number that verify.
+pub fn elect(copies: &[Result<VolumeInfo, BadCopy>]) -> Result<VolumeInfo, u8> {
+    let valid: Vec<VolumeInfo> = copies.iter().filter_map(|copy| copy.as_ref().ok().copied()).collect();
+    let agreed = valid.iter().filter(|one| valid.iter().filter(|other| other == one).count() >= 2);
+    agreed.max_by_key(|info| info.epoch).copied().ok_or(valid.len() as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(epoch: u64) -> VolumeInfo {
+        let identity = VolumeIdentity { store_uuid: 7 << 100, volume: VolumeId(3), pg_count: 256 };
+        VolumeInfo { identity, epoch, clean: epoch.is_multiple_of(2), hlc_high: Hlc(5) }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_seen() {
+        let bytes = encode(&info(9), 1);
+        assert_eq!(decode(&bytes, 1), Ok(info(9)));
+        assert_eq!(decode(&bytes, 2), Err(BadCopy::Hurt), "a copy in another's place");
+        for at in 0..SUPERBLOCK_BYTES {
+            let mut hurt = bytes;
+            hurt[at] ^= 4;
+            assert!(decode(&hurt, 1).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_apart_from_rot() {
+        let mut bytes = encode(&info(9), 0);
+        bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+        let hash = hash64(9, &bytes[..HASH_AT]);
+        bytes[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
+        let crc = crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&bytes, 0), Err(BadCopy::Newer(FORMAT + 1)));
+    }
+
+    #[test]
+    fn a_lone_newer_copy_does_not_hide_two_older_ones() {
+        let hurt = Err(BadCopy::Hurt);
+        assert_eq!(elect(&[Ok(info(5)), Ok(info(4)), Ok(info(4)), hurt]), Ok(info(4)));
+        assert_eq!(elect(&[Ok(info(5)), Ok(info(5)), Ok(info(4)), Ok(info(4))]), Ok(info(5)));
+        assert_eq!(elect(&[Ok(info(5)), Ok(info(4)), hurt, hurt]), Err(2));
+        assert_eq!(elect(&[hurt, hurt, hurt, Ok(info(1))]), Err(1));
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the store over a disk in memory.

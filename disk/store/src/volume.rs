@@ -1,0 +1,329 @@
+//! A volume this core allocates on: its map, its free space, its segments.
+//!
+//! Invariant: the map on disk says what a segment is for before the segment is used for it. Owned by one
+//! core.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use stria_base::{VolumeId, units::align_up};
+use stria_env::{Disk, Durability, Env, sync::Semaphore};
+
+use crate::{
+    alloc::Allocator,
+    error::StoreError,
+    map::{DeviceMap, SEGMENT_BYTES, SEGMENTS_MAX, SLOT_OFFSETS, Segment, segment_offset},
+    row::Extent,
+    superblock::{self, COPY_OFFSETS, HEADER_BYTES, VolumeInfo},
+    volumes::Volumes,
+};
+
+/// Segments kept for the log, so that deletions and cleaning always find room.
+const RESERVED_SEGMENTS: u64 = 2;
+
+/// Asking the file system for its free space is a system call: not one per request.
+const LEN_MAX_BELIEVED_NS: u64 = 200_000_000;
+
+/// A volume owned by this core.
+pub struct Volume<E: Env> {
+    pub(crate) id: VolumeId,
+    pub(crate) uuid: u128,
+    info: Cell<VolumeInfo>,
+    volumes: Volumes<E>,
+    map: RefCell<DeviceMap>,
+    pub(crate) alloc: RefCell<Allocator>,
+    /// One writer of the map at a time.
+    map_writer: Rc<Semaphore>,
+    /// Until when the growth limit asked of the file system is believed, and the limit.
+    len_max: Cell<(u64, u64)>,
+}
+
+impl<E: Env> Volume<E> {
+    /// Over what replay read.
+    pub(crate) fn new(volumes: Volumes<E>, info: VolumeInfo, map: DeviceMap) -> Self {
+        let mut alloc = Allocator::default();
+        for (segment, kind) in map.segments.iter().enumerate() {
+            if *kind == Segment::Extents {
+                alloc.free(segment_offset(segment as u32), SEGMENT_BYTES);
+            }
+        }
+        Self {
+            id: info.identity.volume,
+            uuid: info.identity.store_uuid,
+            info: Cell::new(info),
+            volumes,
+            map: RefCell::new(map),
+            alloc: RefCell::new(alloc),
+            map_writer: Semaphore::new(1),
+            len_max: Cell::new((0, 0)),
+        }
+    }
+
+    /// Takes an extent a row names out of the free space.
+    ///
+    /// # Errors
+    /// `Corrupt` when two rows name it, or it lies where no extents are.
+    pub(crate) fn adopt(&self, extent: Extent) -> Result<(), StoreError> {
+        if self.alloc.borrow_mut().take_exact(extent.offset, u64::from(extent.bytes)) {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt { id: stria_base::DataId(0), block: extent.offset, volume: self.id })
+    }
+
+    /// Writes the superblock with the next epoch.
+    pub(crate) async fn write_superblock(
+        &self,
+        clean: bool,
+        hlc_high: stria_base::Hlc,
+    ) -> Result<(), StoreError> {
+        let info = VolumeInfo { epoch: self.info.get().epoch + 1, clean, hlc_high, ..self.info.get() };
+        write_superblock(&self.volumes, &info).await?;
+        self.info.set(info);
+        Ok(())
+    }
+
+    /// Log segments, oldest first: number, generation, end.
+    pub(crate) fn log_segments(&self) -> Vec<(u32, u64, Option<u32>)> {
+        let map = self.map.borrow();
+        let mut found: Vec<_> = map
+            .segments
+            .iter()
+            .enumerate()
+            .filter_map(|(i, segment)| match segment {
+                Segment::Log { generation, end } => Some((i as u32, *generation, *end)),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|(_, generation, _)| *generation);
+        found
+    }
+
+    /// Segments in use and segments the volume could still get.
+    fn segments_left(&self) -> u64 {
+        let map = self.map.borrow();
+        let free = map.segments.iter().filter(|segment| **segment == Segment::Free).count() as u64;
+        free + self.growable_segments(map.segments.len() as u64)
+    }
+
+    fn growable_segments(&self, have: u64) -> u64 {
+        let Ok(disk) = self.volumes.disk(self.id) else { return 0 };
+        let now = self.volumes.env.mono_ns();
+        let (mut until, mut bytes_max) = self.len_max.get();
+        if now >= until {
+            (until, bytes_max) = (now + LEN_MAX_BELIEVED_NS, disk.len_bytes_max());
+            self.len_max.set((until, bytes_max));
+        }
+        let could = bytes_max.saturating_sub(HEADER_BYTES) / SEGMENT_BYTES;
+        could.min(SEGMENTS_MAX as u64).saturating_sub(have)
+    }
+
+    /// Whether new data must be refused so that deletions and cleaning still find room.
+    pub(crate) fn is_low(&self) -> bool {
+        self.segments_left() <= RESERVED_SEGMENTS && self.alloc.borrow().free_bytes() < SEGMENT_BYTES
+    }
+
+    /// Bytes in all segments.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.map.borrow().segments.len() as u64 * SEGMENT_BYTES
+    }
+
+    /// Bytes neither log nor extents use, not counting growth.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let map = self.map.borrow();
+        let free = map.segments.iter().filter(|segment| **segment == Segment::Free).count() as u64;
+        free * SEGMENT_BYTES + self.alloc.borrow().free_bytes()
+    }
+
+    /// Bytes this volume could still grow by.
+    pub(crate) fn growable_bytes(&self) -> u64 {
+        self.growable_segments(self.map.borrow().segments.len() as u64) * SEGMENT_BYTES
+    }
+
+    /// Takes space for a body: pieces of at most `piece_max`, multiples of `unit` but for the last.
+    pub(crate) async fn allocate(
+        &self,
+        bytes: u64,
+        piece_max: u64,
+        unit: u64,
+    ) -> Result<Vec<Extent>, StoreError> {
+        let mut pieces: Vec<Extent> = Vec::new();
+        let mut left = bytes;
+        while left > 0 {
+            let want = left.min(piece_max);
+            let taken = self.alloc.borrow_mut().take(want, unit);
+            match taken {
+                Some((offset, got)) => {
+                    pieces.push(Extent { volume: self.id, offset, bytes: got as u32 });
+                    left -= got;
+                }
+                None => {
+                    if let Err(error) = self.add_extent_segment().await {
+                        self.free(&pieces);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Makes extents free again.
+    pub(crate) fn free(&self, extents: &[Extent]) {
+        let mut alloc = self.alloc.borrow_mut();
+        for extent in extents {
+            assert_eq!(extent.volume, self.id);
+            alloc.free(extent.offset, u64::from(extent.bytes));
+        }
+    }
+
+    async fn add_extent_segment(&self) -> Result<(), StoreError> {
+        let before = self.alloc.borrow().free_bytes();
+        let _writer = self.map_writer.take(1).await;
+        if self.alloc.borrow().free_bytes() > before {
+            return Ok(());
+        }
+        if self.segments_left() <= RESERVED_SEGMENTS {
+            return Err(StoreError::Full);
+        }
+        let segment = self.free_segment().await?;
+        let mut next = self.map.borrow().clone();
+        next.segments[segment as usize] = Segment::Extents;
+        self.write_map(next).await?;
+        self.alloc.borrow_mut().free(segment_offset(segment), SEGMENT_BYTES);
+        Ok(())
+    }
+
+    /// A free segment: one that is there, else the volume grows, else one whose extents are all free.
+    async fn free_segment(&self) -> Result<u32, StoreError> {
+        let there = self.map.borrow().segments.iter().position(|segment| *segment == Segment::Free);
+        if let Some(segment) = there {
+            return Ok(segment as u32);
+        }
+        let count = self.map.borrow().segments.len() as u32;
+        if self.growable_segments(u64::from(count)) > 0 {
+            let end = segment_offset(count + 1);
+            match self.volumes.disk(self.id)?.grow(end).await {
+                Ok(()) => {
+                    self.map.borrow_mut().segments.push(Segment::Free);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+                Err(error) => return Err(StoreError::io("grow", self.id)(error)),
+            }
+        }
+        let start =
+            self.alloc.borrow_mut().take_segment(HEADER_BYTES, SEGMENT_BYTES).ok_or(StoreError::Full)?;
+        let segment = crate::map::segment_of(start);
+        self.map.borrow_mut().segments[segment as usize] = Segment::Free;
+        Ok(segment)
+    }
+
+    /// Seals the open log segments at `ends` and opens a new one. Durable when it returns: segment and
+    /// generation.
+    pub(crate) async fn roll_log(&self, ends: &[(u32, u32)]) -> Result<(u32, u64), StoreError> {
+        let _writer = self.map_writer.take(1).await;
+        let segment = self.free_segment().await?;
+        let mut next = self.map.borrow().clone();
+        seal(&mut next, ends);
+        let generation = next.generation_high() + 1;
+        next.segments[segment as usize] = Segment::Log { generation, end: None };
+        self.write_map(next).await?;
+        Ok((segment, generation))
+    }
+
+    /// Seals the open log segments at `ends`.
+    pub(crate) async fn seal_log(&self, ends: &[(u32, u32)]) -> Result<(), StoreError> {
+        let _writer = self.map_writer.take(1).await;
+        let mut next = self.map.borrow().clone();
+        seal(&mut next, ends);
+        self.write_map(next).await
+    }
+
+    /// Frees a log segment whose rows live elsewhere by now.
+    pub(crate) async fn free_log(&self, segment: u32, generation: u64) -> Result<(), StoreError> {
+        let _writer = self.map_writer.take(1).await;
+        let mut next = self.map.borrow().clone();
+        match next.segments[segment as usize] {
+            Segment::Log { generation: found, end: Some(_) } if found == generation => {}
+            other => panic!("segment {segment} is {other:?}, not the sealed log of generation {generation}"),
+        }
+        // Generations never repeat, also when the segment of the highest one is freed: the open segment,
+        // which is never freed, always has a higher one.
+        next.segments[segment as usize] = Segment::Free;
+        self.write_map(next).await
+    }
+
+    /// Writes the next version of the map into the other slot; it counts when it is durable.
+    async fn write_map(&self, mut next: DeviceMap) -> Result<(), StoreError> {
+        next.seq += 1;
+        let bytes = next.encode(self.uuid, self.id);
+        let slot = SLOT_OFFSETS[(next.seq % 2) as usize];
+        write_padded(&self.volumes, self.id, slot, &bytes).await?;
+        self.volumes.flush(self.id).await?;
+        *self.map.borrow_mut() = next;
+        Ok(())
+    }
+}
+
+fn seal(map: &mut DeviceMap, ends: &[(u32, u32)]) {
+    for (segment, end_bytes) in ends {
+        match &mut map.segments[*segment as usize] {
+            Segment::Log { end, .. } => *end = Some(*end_bytes),
+            other => panic!("segment {segment} is {other:?}, not a log segment"),
+        }
+    }
+}
+
+/// Writes the four superblock copies: two, flush, the other two, flush.
+pub(crate) async fn write_superblock<E: Env>(
+    volumes: &Volumes<E>,
+    info: &VolumeInfo,
+) -> Result<(), StoreError> {
+    let volume = info.identity.volume;
+    for (copy, offset) in COPY_OFFSETS.into_iter().enumerate() {
+        write_padded(volumes, volume, offset, &superblock::encode(info, copy as u32)).await?;
+        if copy % 2 == 1 {
+            volumes.flush(volume).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes bytes of a multiple of 4 KiB through buffers of at most 64 KiB.
+pub(crate) async fn write_padded<E: Env>(
+    volumes: &Volumes<E>,
+    volume: VolumeId,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    const PIECE_BYTES: usize = 64 << 10;
+    for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+        let mut buf = volumes.env.buf(piece.len()).ok_or(StoreError::NoBuffer)?;
+        buf.copy_from_slice(piece);
+        volumes.write(volume, offset + (i * PIECE_BYTES) as u64, buf, Durability::Cached).await?;
+    }
+    Ok(())
+}
+
+/// Reads `bytes` from `offset` through buffers of at most 64 KiB.
+pub(crate) async fn read_padded<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    volume: VolumeId,
+    offset: u64,
+    bytes: usize,
+) -> Result<Vec<u8>, StoreError> {
+    const PIECE_BYTES: usize = 64 << 10;
+    let mut all = Vec::with_capacity(bytes);
+    while all.len() < bytes {
+        let piece = align_up(((bytes - all.len()).min(PIECE_BYTES)) as u64, 4096) as usize;
+        let buf = env.buf(piece).ok_or(StoreError::NoBuffer)?;
+        let (result, buf) = disk.read(offset + all.len() as u64, buf).await;
+        result.map_err(StoreError::io("read from", volume))?;
+        all.extend_from_slice(&buf);
+    }
+    all.truncate(bytes);
+    Ok(all)
+}

@@ -1,0 +1,146 @@
+//! Every volume of the node as one core reads and flushes it, through its own queue.
+//!
+//! Invariant: a flush that failed is never repeated: the volume counts as failed from then on, because a
+//! later flush that succeeds proves nothing about what was written before. Owned by one core.
+
+use std::{cell::Cell, rc::Rc};
+
+use stria_base::VolumeId;
+use stria_env::{Disk, Durability, Env, sync::Notify};
+
+use crate::error::StoreError;
+
+struct Slot<E: Env> {
+    id: VolumeId,
+    disk: E::Disk,
+    failed: Cell<bool>,
+    /// Flushes begun and flushes ended, counted.
+    begun: Cell<u64>,
+    ended: Cell<u64>,
+    running: Cell<bool>,
+    changed: Notify,
+}
+
+/// All volumes, as one core sees them. Cheap to clone.
+pub struct Volumes<E: Env> {
+    pub(crate) env: E,
+    slots: Rc<Vec<Slot<E>>>,
+    flushes: bool,
+}
+
+impl<E: Env> Clone for Volumes<E> {
+    fn clone(&self) -> Self {
+        Self { env: self.env.clone(), slots: self.slots.clone(), flushes: self.flushes }
+    }
+}
+
+impl<E: Env> Volumes<E> {
+    /// Over this core's handles of the node's volumes. `flush_bodies`: whether a body must be on stable
+    /// media before a row may name it (sync = always).
+    #[must_use]
+    pub fn new(env: E, disks: Vec<(VolumeId, E::Disk)>, flush_bodies: bool) -> Self {
+        let slot = |(id, disk)| Slot {
+            id,
+            disk,
+            failed: Cell::new(false),
+            begun: Cell::new(0),
+            ended: Cell::new(0),
+            running: Cell::new(false),
+            changed: Notify::default(),
+        };
+        Self { env, slots: Rc::new(disks.into_iter().map(slot).collect()), flushes: flush_bodies }
+    }
+
+    /// The handle of `id`.
+    ///
+    /// # Errors
+    /// `NotAVolume` when the node has no such volume: a row named it, so the row is wrong.
+    pub fn disk(&self, id: VolumeId) -> Result<&E::Disk, StoreError> {
+        self.slot(id).map(|slot| &slot.disk)
+    }
+
+    fn slot(&self, id: VolumeId) -> Result<&Slot<E>, StoreError> {
+        self.slots.iter().find(|slot| slot.id == id).ok_or(StoreError::NotAVolume { volume: id })
+    }
+
+    /// Whether a flush of it failed.
+    #[must_use]
+    pub fn is_failed(&self, id: VolumeId) -> bool {
+        self.slot(id).map_or(true, |slot| slot.failed.get())
+    }
+
+    /// Writes a buffer.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub async fn write(
+        &self,
+        id: VolumeId,
+        offset: u64,
+        buf: E::Buf,
+        durability: Durability,
+    ) -> Result<E::Buf, StoreError> {
+        let (result, buf) = self.disk(id)?.write(offset, buf, durability).await;
+        result.map_err(StoreError::io("write to", id))?;
+        Ok(buf)
+    }
+
+    /// Fills a buffer.
+    ///
+    /// # Errors
+    /// Of the device.
+    pub async fn read(&self, id: VolumeId, offset: u64, buf: E::Buf) -> Result<E::Buf, StoreError> {
+        let (result, buf) = self.disk(id)?.read(offset, buf).await;
+        result.map_err(StoreError::io("read from", id))?;
+        Ok(buf)
+    }
+
+    /// As [`Volumes::flush`], unless the sync policy lets rows run ahead of bodies.
+    pub(crate) async fn flush_body(&self, id: VolumeId) -> Result<(), StoreError> {
+        if self.flushes { self.flush(id).await } else { Ok(()) }
+    }
+
+    /// Makes every write that completed before this call durable. Callers that come while a flush runs
+    /// share the next one.
+    ///
+    /// # Errors
+    /// Of the device; the volume counts as failed afterwards.
+    pub async fn flush(&self, id: VolumeId) -> Result<(), StoreError> {
+        let slot = self.slot(id)?;
+        // A flush that begins after this call covers it; one already running may have missed our writes.
+        let wanted = slot.begun.get() + 1;
+        loop {
+            if slot.failed.get() {
+                return Err(StoreError::Failed);
+            }
+            if slot.ended.get() >= wanted {
+                return Ok(());
+            }
+            if slot.running.get() {
+                slot.changed.notified().await;
+                continue;
+            }
+            slot.running.set(true);
+            slot.begun.set(slot.begun.get() + 1);
+            let number = slot.begun.get();
+            let guard = Running(slot);
+            let result = slot.disk.flush().await;
+            match &result {
+                Ok(()) => slot.ended.set(number),
+                Err(_) => slot.failed.set(true),
+            }
+            drop(guard);
+            result.map_err(StoreError::io("flush", id))?;
+        }
+    }
+}
+
+/// Ends a flush, also when its future is dropped half-way: the next waiter takes over.
+struct Running<'s, E: Env>(&'s Slot<E>);
+
+impl<E: Env> Drop for Running<'_, E> {
+    fn drop(&mut self) {
+        self.0.running.set(false);
+        self.0.changed.notify_all();
+    }
+}
