@@ -5,14 +5,14 @@
 //! Deliberately absent: authentication (`stria-sigv4`), authorisation, storage, clocks.
 
 pub mod bucket_name;
-//WIP pub mod checksum;
+pub mod checksum;
 pub mod code;
-//WIP pub mod conditions;
-//WIP pub mod content;
-//WIP pub mod copy_source;
+pub mod conditions;
+pub mod content;
+pub mod copy_source;
 pub mod error;
 pub mod ops;
-//WIP pub mod range;
+pub mod range;
 //WIP pub mod request;
 //WIP pub mod response;
 pub mod route;

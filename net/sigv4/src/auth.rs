@@ -152,8 +152,8 @@ impl<'h> Params<'h> {
             if matches!(&*name, b"AWSAccessKeyId" | b"Signature") {
                 params.signature_v2 = true;
             }
-            let known = |param: &&str| name.eq_ignore_ascii_case(param.as_bytes());
-            let Some(at) = PARAMS.iter().position(|param| known(&param)) else {
+            let known = |param: &str| name.eq_ignore_ascii_case(param.as_bytes());
+            let Some(at) = PARAMS.iter().position(|param| known(param)) else {
                 continue;
             };
             let text = decode(value, Plus::Space).map_err(|_| AuthError::BadUri)?;
