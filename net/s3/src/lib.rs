@@ -13,8 +13,8 @@ pub mod copy_source;
 pub mod error;
 pub mod ops;
 pub mod range;
-//WIP pub mod request;
-//WIP pub mod response;
+pub mod request;
+pub mod response;
 pub mod route;
 pub mod xml;
 

@@ -55,6 +55,16 @@ impl<'o> Writer<'o> {
         self.raw(">");
     }
 
+    /// Text inside the open element.
+    pub fn characters(&mut self, text: &str) {
+        escape(text, self.out);
+    }
+
+    /// Markup of ours inside the open element.
+    pub fn constant(&mut self, markup: &'static str) {
+        self.raw(markup);
+    }
+
     /// `<name>text</name>`
     pub fn text(&mut self, name: &str, text: &str) {
         self.open(name);
