@@ -8,6 +8,7 @@ use crate::{
     epoll::Epoll,
     executor::Executor,
     ops::{After, OpData, OpSlab, SendVectors},
+    random::Random,
     recv_buf::RecvMemory,
     slab::{Slab, SlabBuf},
     stats::{CoreStats, Counters, bump},
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) now_ns: Cell<u64>,
     pub(crate) closing: Cell<bool>,
     pub(crate) counters: Counters,
+    pub(crate) random: RefCell<Random>,
 }
 
 /// Spare vectors kept for the next sends.
@@ -395,6 +397,12 @@ impl Core {
     #[must_use]
     pub fn buf(&self, bytes: usize) -> Option<SlabBuf> {
         self.0.take_buf(bytes)
+    }
+
+    /// 64 bits of the kernel's random generator, unpredictable to anybody outside the process.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.0.random.borrow_mut().next()
     }
 
     /// The counters.

@@ -14,6 +14,8 @@ use std::{ffi::CString, future::Future, io, os::unix::ffi::OsStrExt, path::Path,
 
 /// Bytes written per operation when a range is filled with zeros.
 const ZERO_BYTES: usize = 1 << 20;
+/// `_IOR(0x12, 114, size_t)` of linux/fs.h.
+const BLKGETSIZE64: libc::Ioctl = 0x8008_1272;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,12 +56,6 @@ impl Core {
 }
 
 impl File {
-    /// The descriptor, for questions to the kernel at start-up. Valid while the file is.
-    #[must_use]
-    pub fn raw_fd(&self) -> i32 {
-        self.fd.fd
-    }
-
     /// Fills `buf` (its visible length) from `offset`. `UnexpectedEof` when the file ends before.
     pub fn read_at(
         &self,
@@ -211,17 +207,52 @@ impl File {
         }
     }
 
-    /// Length in bytes now; 0 for devices. A cheap call that does not wait for the disk.
+    /// Length in bytes now, of a file or a block device. A cheap call that does not wait for the disk.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn len_bytes(&self) -> io::Result<u64> {
+        let stat = self.stat()?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFBLK {
+            return Ok(stat.st_size as u64);
+        }
+        let mut bytes = 0u64;
+        // SAFETY: the request writes eight bytes.
+        let rc = unsafe { libc::ioctl(self.fd.fd, BLKGETSIZE64, &raw mut bytes) };
+        if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes) }
+    }
+
+    /// Whether it is a block device, whose length is fixed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_device(&self) -> io::Result<bool> {
+        Ok(self.stat()?.st_mode & libc::S_IFMT == libc::S_IFBLK)
+    }
+
+    /// Bytes free for us, and bytes in all, of the file system it is on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn file_system_bytes(&self) -> io::Result<(u64, u64)> {
+        // SAFETY: all zeros is a valid statvfs, which the call fills.
+        let (rc, stat) = unsafe {
+            let mut stat: libc::statvfs = std::mem::zeroed();
+            (libc::fstatvfs(self.fd.fd, &mut stat), stat)
+        };
+        if rc < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
+    }
+
+    fn stat(&self) -> io::Result<libc::stat> {
         // SAFETY: all zeros is a valid stat, which the call fills.
         let (rc, stat) = unsafe {
             let mut stat: libc::stat = std::mem::zeroed();
             (libc::fstat(self.fd.fd, &mut stat), stat)
         };
-        if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(stat.st_size as u64) }
+        if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(stat) }
     }
 }
 

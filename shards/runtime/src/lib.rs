@@ -21,6 +21,7 @@ mod net;
 mod ops;
 mod pool;
 mod probe;
+mod random;
 mod recv_buf;
 mod slab;
 mod spsc;

@@ -112,6 +112,7 @@ fn build(config: CoreConfig, slot: u16) -> io::Result<Inner> {
         now_ns: Cell::new(sys::mono_ns()),
         closing: Cell::new(false),
         counters: Counters::default(),
+        random: RefCell::default(),
     })
 }
 
