@@ -207,6 +207,16 @@ impl File {
         }
     }
 
+    /// Cuts the file off. Blocks for as long as the file system takes: for recovery from a failed growth.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn truncate(&self, bytes: u64) -> io::Result<()> {
+        // SAFETY: no pointers.
+        let rc = unsafe { libc::ftruncate(self.fd.fd, bytes as i64) };
+        if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Length in bytes now, of a file or a block device. A cheap call that does not wait for the disk.
     ///
     /// # Errors
