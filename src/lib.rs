@@ -1,0 +1,3 @@
+//! Stria: an S3-compatible object store.
+
+pub mod real_env;
