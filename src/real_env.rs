@@ -108,9 +108,34 @@ struct Volume {
     caching: Caching,
 }
 
-/// A file or block device as a volume.
+/// A file or block device as a volume, or a slice of a device.
 #[derive(Clone)]
-pub struct RealDisk(Rc<Volume>);
+pub struct RealDisk(Rc<Volume>, Slice);
+
+/// Which part of a device a volume is.
+#[derive(Clone, Copy)]
+struct Slice {
+    base: u64,
+    /// `None` reaches to the end, which for a file moves.
+    bytes: Option<u64>,
+}
+
+impl Slice {
+    const WHOLE: Self = Self { base: 0, bytes: None };
+
+    /// Where byte `offset` of the volume lies.
+    ///
+    /// # Panics
+    /// When the range leaves the slice: it would hit another volume.
+    fn place(self, offset: u64, bytes: usize) -> u64 {
+        check_range(offset, bytes);
+        assert!(
+            self.bytes.is_none_or(|end| offset + bytes as u64 <= end),
+            "{bytes} bytes at {offset} leave the volume"
+        );
+        self.base + offset
+    }
+}
 
 impl RealDisk {
     /// Opens a volume and finds out how to use it. Start-up only: opening may block.
@@ -128,7 +153,8 @@ impl RealDisk {
             Err(error) => return Err(error),
         };
         let len = file.len_bytes()?;
-        Ok(Self(Rc::new(Volume {
+        Ok(Self(
+            Rc::new(Volume {
             fixed: file.is_device()?,
             file,
             len_bytes: Cell::new(len - len % BLOCK_BYTES),
@@ -136,7 +162,13 @@ impl RealDisk {
             options,
             durable: options.durable.unwrap_or_else(|| durable_method(path)),
             caching,
-        })))
+        }), Slice::WHOLE))
+    }
+
+    /// The volume that is `bytes` of this device from `base` on, both multiples of 4 KiB. It never grows.
+    #[must_use]
+    pub fn slice(&self, base: u64, bytes: u64) -> Self {
+        Self(self.0.clone(), Slice { base, bytes: Some(bytes) })
     }
 
     /// Storage behind `from..from + bytes`, of a length that a power cut does not take back.
@@ -216,7 +248,7 @@ impl Disk for RealDisk {
     type Buf = SlabBuf;
 
     fn read(&self, offset: u64, buf: SlabBuf) -> impl Future<Output = (io::Result<()>, SlabBuf)> + 'static {
-        check_range(offset, buf.len());
+        let offset = self.1.place(offset, buf.len());
         self.0.file.read_at(buf, offset)
     }
 
@@ -226,7 +258,7 @@ impl Disk for RealDisk {
         buf: SlabBuf,
         durability: Durability,
     ) -> impl Future<Output = (io::Result<()>, SlabBuf)> + 'static {
-        check_range(offset, buf.len());
+        let offset = self.1.place(offset, buf.len());
         let volume = self.0.clone();
         async move {
             match (durability, volume.durable) {
@@ -244,13 +276,16 @@ impl Disk for RealDisk {
     }
 
     fn len_bytes(&self) -> u64 {
-        self.0.len_bytes.get()
+        self.1.bytes.unwrap_or(self.0.len_bytes.get())
     }
 
     fn grow(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
         let disk = self.clone();
         async move {
             let volume = &disk.0;
+            if disk.1.bytes.is_some_and(|end| bytes > end) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             let _one_at_a_time = volume.growing.take(1).await;
             let from = volume.len_bytes.get();
             if bytes <= from {
@@ -273,8 +308,8 @@ impl Disk for RealDisk {
 
     fn len_bytes_max(&self) -> u64 {
         let volume = &self.0;
-        let len = volume.len_bytes.get();
-        if volume.fixed {
+        let len = self.len_bytes();
+        if volume.fixed || self.1.bytes.is_some() {
             return len;
         }
         // A file system that does not answer offers nothing.

@@ -1,55 +1,24 @@
-//! A request body as a handler reads it: framing and aws-chunked taken off, lengths enforced, the payload
-//! hash checked at the end.
+//! A request body as a handler reads it: framing and aws-chunked taken off, lengths enforced.
 //!
-//! Invariant: `fill` reports the end only after everything that proves the body was verified (declared
-//! length, last chunk and its signature, trailers, SHA-256 of a signed payload); a handler that commits only then never commits
-//! a body the client did not send. Runs on the accepting core.
+//! Invariant: the end is reported only after everything that the framing proves was verified (declared
+//! length, last chunk and its signature, trailers); a handler that commits only then never commits a body
+//! the client did not send. Digests are the handler's (`BodyHasher`). Runs on the accepting core.
 
 use std::io;
 
 use stria_base::limits::{BODY_BYTES_PER_SECOND_MIN, BODY_RATE_GRACE_MS};
-use stria_env::IoBuf;
+use stria_env::{Env, IoBuf};
 use stria_http::{BodyFraming, chunked};
-use stria_runtime::{Core, SlabBuf};
-use stria_s3::{ErrorCode, S3Error, checksum::Sha256};
-use stria_sigv4::aws_chunked;
+use stria_runtime::SlabBuf;
+use stria_s3::{ErrorCode, S3Error};
+use stria_sigv4::{StreamError, aws_chunked};
 
-use super::input::Input;
+use super::{failure::Failure, input::Input};
+use crate::real_env::RealEnv;
 
 /// Silence after which a body is given up.
 const STALL_TIMEOUT_MS: u64 = 30_000;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// Why a body did not come whole.
-#[derive(Debug)]
-pub enum BodyError {
-    /// The client went away or broke the framing: close without an answer.
-    Gone,
-    /// To be answered; the connection closes after it, because the rest of the body is unread.
-    Refused(S3Error),
-}
-
-impl From<S3Error> for BodyError {
-    fn from(error: S3Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<ErrorCode> for BodyError {
-    fn from(code: ErrorCode) -> Self {
-        Self::Refused(code.into())
-    }
-}
-
-/// How the payload is coded inside the framing.
-pub enum Coding {
-    /// As it is.
-    Plain,
-    /// As it is, and its SHA-256 was signed.
-    Hashed(Box<Sha256>, [u8; 32]),
-    /// aws-chunked.
-    AwsChunked(Box<aws_chunked::Decoder>),
-}
 
 enum Frame {
     Length(u64),
@@ -60,11 +29,11 @@ enum Frame {
 /// One request's body.
 pub struct Body<'c> {
     input: &'c mut Input,
-    core: Core,
+    env: RealEnv,
     frame: Frame,
-    coding: Coding,
+    aws: Option<Box<aws_chunked::Decoder>>,
     expects_continue: bool,
-    /// Payload bytes of the whole body, when the client declared them.
+    /// Payload bytes the client declared.
     declared: Option<u64>,
     payload_bytes: u64,
     started_ns: u64,
@@ -72,13 +41,12 @@ pub struct Body<'c> {
 }
 
 impl<'c> Body<'c> {
-    /// Of a head with this framing. `declared` is the payload length the client promised, after decoding.
+    /// Of a head with this framing; `aws` when the payload is aws-chunked.
     pub fn new(
         input: &'c mut Input,
-        core: Core,
+        env: RealEnv,
         framing: BodyFraming,
-        coding: Coding,
-        declared: Option<u64>,
+        aws: Option<aws_chunked::Decoder>,
         expects_continue: bool,
     ) -> Self {
         let frame = match framing {
@@ -86,50 +54,63 @@ impl<'c> Body<'c> {
             BodyFraming::Length(bytes) => Frame::Length(bytes),
             BodyFraming::Chunked => Frame::Chunked(chunked::Decoder::new()),
         };
-        let started_ns = core.now_ns();
-        Self { input, core, frame, coding, expects_continue, declared, payload_bytes: 0, started_ns, done: false }
+        let declared = match (&aws, framing) {
+            (Some(decoder), _) => Some(decoder.body_left()),
+            (None, BodyFraming::Length(bytes)) => Some(bytes),
+            (None, BodyFraming::None) => Some(0),
+            (None, BodyFraming::Chunked) => None,
+        };
+        let done = matches!(frame, Frame::End) && aws.is_none();
+        let started_ns = env.runtime().now_ns();
+        Self {
+            input,
+            env,
+            frame,
+            aws: aws.map(Box::new),
+            expects_continue,
+            declared,
+            payload_bytes: 0,
+            started_ns,
+            done,
+        }
     }
 
-    /// Payload bytes the client declared; `None` with plain chunked framing.
-    pub fn declared(&self) -> Option<u64> {
-        self.declared
+    /// Payload bytes an aws-chunked body announced; `None` for other bodies.
+    pub fn decoded(&self) -> Option<u64> {
+        self.aws.as_ref().and(self.declared)
     }
 
     /// Whether everything was read, so that the connection can carry another request.
     pub fn is_done(&self) -> bool {
-        self.done || (matches!(self.frame, Frame::End) && matches!(self.coding, Coding::Plain))
+        self.done
     }
 
-    /// Trailing headers, once the body is done.
+    /// A trailing header by its lower-case name, once the body is done.
     pub fn trailer(&self, name: &str) -> Option<&[u8]> {
-        match &self.coding {
-            Coding::AwsChunked(decoder) => decoder.trailer(name),
-            _ => None,
-        }
+        let trailers = self.aws.as_ref()?.trailers();
+        trailers.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 
-    /// Reads payload into `buf` from `from` on, until it is full to its capacity or the body ends. Returns
-    /// the buffer with its length set to the bytes that are in it; the body has ended when that is short
-    /// of the capacity.
+    /// Reads payload into `buf` from `from` on, until it is full or the body ends. The buffer's length is
+    /// then the bytes in it; the body has ended when that is short of the capacity, or [`Body::is_done`].
     ///
     /// # Errors
-    /// See [`BodyError`]; the buffer is lost to the pool.
-    pub async fn fill(&mut self, mut buf: SlabBuf, from: usize) -> Result<SlabBuf, BodyError> {
+    /// The client went away, broke the framing, or was too slow. The buffer returns to the pool.
+    pub async fn fill(&mut self, mut buf: SlabBuf, from: usize) -> Result<SlabBuf, Failure> {
         self.announce().await?;
         let capacity = buf.capacity();
         buf.set_len(capacity);
         let mut at = from;
+        self.check_end()?;
         while at < capacity && !self.done {
-            if let (Frame::Length(left), true, false) =
-                (&self.frame, self.input.data().is_empty(), matches!(self.coding, Coding::AwsChunked(_)))
-            {
-                let want = usize::try_from(*left).unwrap_or(usize::MAX).min(capacity - at);
-                let (got, back) = self.receive_into(buf, at, at + want).await?;
-                buf = back;
-                self.took_plain(&buf[at..at + got]);
-                at += got;
-            } else {
-                at += self.decode_some(&mut buf[at..]).await?;
+            match &self.frame {
+                Frame::Length(left) if self.aws.is_none() && self.input.data().is_empty() => {
+                    let want = usize::try_from(*left).unwrap_or(usize::MAX).min(capacity - at);
+                    let (got, back) = self.receive_into(buf, at, at + want).await?;
+                    buf = back;
+                    at += got;
+                }
+                _ => at += self.decode_some(&mut buf[at..]).await?,
             }
             self.check_end()?;
         }
@@ -140,10 +121,10 @@ impl<'c> Body<'c> {
     /// Reads the whole body, at most `bytes_max`.
     ///
     /// # Errors
-    /// `too_large` when it is longer; else see [`BodyError`].
-    pub async fn read_all(&mut self, bytes_max: usize, too_large: ErrorCode) -> Result<Vec<u8>, BodyError> {
+    /// `too_large` when it is longer; else as [`Body::fill`].
+    pub async fn read_all(&mut self, bytes_max: usize, too_large: ErrorCode) -> Result<Vec<u8>, Failure> {
         if self.declared.is_some_and(|bytes| bytes > bytes_max as u64) {
-            return Err(too_large.into());
+            return Err(S3Error::from(too_large).into());
         }
         self.announce().await?;
         let mut all = Vec::with_capacity(self.declared.unwrap_or(0) as usize);
@@ -153,7 +134,7 @@ impl<'c> Body<'c> {
             let got = self.decode_some(&mut piece).await?;
             all.extend_from_slice(&piece[..got]);
             if all.len() > bytes_max {
-                return Err(too_large.into());
+                return Err(S3Error::from(too_large).into());
             }
             self.check_end()?;
         }
@@ -161,66 +142,58 @@ impl<'c> Body<'c> {
     }
 
     /// Reads and drops a small rest, so that the connection can be kept after an early answer. False
-    /// when the rest is too large to be worth it or the client waits for a 100 it will not get.
+    /// when it must be closed.
     pub async fn drain(&mut self) -> bool {
         const DRAIN_BYTES_MAX: u64 = 64 * stria_base::KIB;
-        if self.is_done() {
+        if self.done {
             return true;
         }
-        let small = matches!(self.frame, Frame::Length(left) if left <= DRAIN_BYTES_MAX);
-        if self.expects_continue || !small {
+        let Frame::Length(left) = self.frame else { return matches!(self.frame, Frame::End) };
+        // A client that waits for 100 Continue may or may not send the body after an error: only closing
+        // leaves no doubt where the next request begins.
+        if self.expects_continue || left > DRAIN_BYTES_MAX {
             return false;
         }
-        while let Frame::Length(left) = &mut self.frame {
-            if *left == 0 {
-                return true;
-            }
+        let mut left = left as usize;
+        while left > 0 {
             if !matches!(self.input.fill(STALL_TIMEOUT_MS).await, Ok(true)) {
                 return false;
             }
-            let take = self.input.data().len().min(*left as usize);
+            let take = self.input.data().len().min(left);
             self.input.consume(take);
-            *left -= take as u64;
+            left -= take;
         }
         true
     }
 
     /// Sends `100 Continue` when the client waits for it, before the first read.
-    async fn announce(&mut self) -> Result<(), BodyError> {
-        if std::mem::take(&mut self.expects_continue) && self.input.data().is_empty() {
-            let sent = self.input.stream.send(CONTINUE.to_vec(), bytes::Bytes::new()).await;
-            sent.map_err(|_| BodyError::Gone)?;
+    async fn announce(&mut self) -> Result<(), Failure> {
+        if std::mem::take(&mut self.expects_continue) && self.input.data().is_empty() && !self.done {
+            self.input.stream.send_bytes(bytes::Bytes::from_static(CONTINUE)).await.map_err(|_| Failure::Gone)?;
         }
         Ok(())
     }
 
-    async fn receive_into(&mut self, buf: SlabBuf, from: usize, to: usize) -> Result<(usize, SlabBuf), BodyError> {
+    async fn receive_into(&mut self, buf: SlabBuf, from: usize, to: usize) -> Result<(usize, SlabBuf), Failure> {
         match self.input.receive_into(buf, from, to, STALL_TIMEOUT_MS).await {
-            Ok((Ok(0), _)) => Err(BodyError::Gone),
+            Ok((Ok(0), _)) | Ok((Err(_), _)) => Err(Failure::Gone),
             Ok((Ok(got), buf)) => {
+                if let Frame::Length(left) = &mut self.frame {
+                    *left -= got as u64;
+                }
+                self.payload_bytes += got as u64;
                 self.check_rate()?;
                 Ok((got, buf))
             }
-            Ok((Err(_), _)) => Err(BodyError::Gone),
             Err(error) => Err(stalled(&error)),
         }
     }
 
-    fn took_plain(&mut self, payload: &[u8]) {
-        if let Frame::Length(left) = &mut self.frame {
-            *left -= payload.len() as u64;
-        }
-        if let Coding::Hashed(hasher, _) = &mut self.coding {
-            hasher.update(payload);
-        }
-        self.payload_bytes += payload.len() as u64;
-    }
-
     /// Waits for input and decodes some of it into `out`. May give 0 bytes: framing was consumed.
-    async fn decode_some(&mut self, out: &mut [u8]) -> Result<usize, BodyError> {
+    async fn decode_some(&mut self, out: &mut [u8]) -> Result<usize, Failure> {
         match self.input.fill(STALL_TIMEOUT_MS).await {
             Ok(true) => {}
-            Ok(false) => return Err(BodyError::Gone),
+            Ok(false) => return Err(Failure::Gone),
             Err(error) => return Err(stalled(&error)),
         }
         // Decoding never makes more of less, so what fits into `out` undecoded fits decoded too, and
@@ -228,7 +201,13 @@ impl<'c> Body<'c> {
         let data = self.input.data();
         let window = &data[..data.len().min(out.len())];
         let (taken, piece) = unframe(&mut self.frame, window)?;
-        let copied = uncode(&mut self.coding, piece, out)?;
+        let copied = match &mut self.aws {
+            Some(decoder) => uncode(decoder, piece, out)?,
+            None => {
+                out[..piece.len()].copy_from_slice(piece);
+                piece.len()
+            }
+        };
         self.input.consume(taken);
         self.payload_bytes += copied as u64;
         self.check_rate()?;
@@ -236,47 +215,42 @@ impl<'c> Body<'c> {
     }
 
     /// Marks the body done, when its framing ended and everything that proves it holds.
-    fn check_end(&mut self) -> Result<(), BodyError> {
+    fn check_end(&mut self) -> Result<(), Failure> {
         if self.done || !matches!(self.frame, Frame::End | Frame::Length(0)) {
             return Ok(());
         }
-        match &mut self.coding {
-            Coding::Plain => {}
-            Coding::Hashed(hasher, signed) => {
-                if hasher.finish() != *signed {
-                    return Err(ErrorCode::XAmzContentSHA256Mismatch.into());
-                }
-            }
-            Coding::AwsChunked(decoder) => {
-                if !decoder.is_end() {
-                    return Err(ErrorCode::IncompleteBody.into());
-                }
-            }
-        }
-        if self.declared.is_some_and(|bytes| bytes != self.payload_bytes) {
-            return Err(ErrorCode::IncompleteBody.into());
+        if let Some(decoder) = &self.aws {
+            decoder.finish().map_err(stream_error)?;
         }
         self.done = true;
         Ok(())
     }
 
     /// A body slower than the floor holds memory and a connection for nothing.
-    fn check_rate(&mut self) -> Result<(), BodyError> {
-        let elapsed_ms = (self.core.now_ns() - self.started_ns) / 1_000_000;
-        if elapsed_ms < BODY_RATE_GRACE_MS {
-            return Ok(());
+    fn check_rate(&self) -> Result<(), Failure> {
+        let elapsed_ms = (self.env.runtime().now_ns() - self.started_ns) / 1_000_000;
+        let Some(counted_ms) = elapsed_ms.checked_sub(BODY_RATE_GRACE_MS) else { return Ok(()) };
+        if self.payload_bytes < counted_ms * BODY_BYTES_PER_SECOND_MIN / 1_000 {
+            return Err(S3Error::from(ErrorCode::RequestTimeout).into());
         }
-        let floor = (elapsed_ms - BODY_RATE_GRACE_MS) * BODY_BYTES_PER_SECOND_MIN / 1_000;
-        if self.payload_bytes < floor { Err(ErrorCode::RequestTimeout.into()) } else { Ok(()) }
+        Ok(())
     }
 }
 
-fn stalled(error: &io::Error) -> BodyError {
-    if error.kind() == io::ErrorKind::TimedOut { ErrorCode::RequestTimeout.into() } else { BodyError::Gone }
+fn stalled(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::TimedOut => S3Error::from(ErrorCode::RequestTimeout).into(),
+        _ => Failure::Gone,
+    }
+}
+
+/// The S3 error of a broken aws-chunked body.
+pub fn stream_error(error: StreamError) -> Failure {
+    super::failure::named(error.code_name(), error.message()).into()
 }
 
 /// Takes the framing off the start of `window`: bytes taken, and the body bytes among them.
-fn unframe<'w>(frame: &mut Frame, window: &'w [u8]) -> Result<(usize, &'w [u8]), BodyError> {
+fn unframe<'w>(frame: &mut Frame, window: &'w [u8]) -> Result<(usize, &'w [u8]), Failure> {
     match frame {
         Frame::Length(left) => {
             let take = window.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -284,7 +258,9 @@ fn unframe<'w>(frame: &mut Frame, window: &'w [u8]) -> Result<(usize, &'w [u8]),
             Ok((take, &window[..take]))
         }
         Frame::Chunked(decoder) => {
-            let (taken, event) = decoder.decode(window).map_err(|_| BodyError::Gone)?;
+            let (taken, event) = decoder
+                .decode(window)
+                .map_err(|_| S3Error::new(ErrorCode::InvalidRequest, "The chunked body is malformed."))?;
             match event {
                 chunked::Event::Data(piece) => Ok((taken, piece)),
                 chunked::Event::NeedInput => Ok((taken, &[])),
@@ -298,23 +274,16 @@ fn unframe<'w>(frame: &mut Frame, window: &'w [u8]) -> Result<(usize, &'w [u8]),
     }
 }
 
-/// Takes the payload coding off all of `piece` into `out`, which is at least as long. Returns the bytes
-/// put there.
-fn uncode(coding: &mut Coding, piece: &[u8], out: &mut [u8]) -> Result<usize, BodyError> {
-    match coding {
-        Coding::Plain => {}
-        Coding::Hashed(hasher, _) => hasher.update(piece),
-        Coding::AwsChunked(decoder) => {
-            let (mut taken, mut put) = (0, 0);
-            while taken < piece.len() {
-                let (used, payload) = decoder.decode(&piece[taken..])?;
-                out[put..put + payload.len()].copy_from_slice(payload);
-                put += payload.len();
-                taken += used;
-            }
-            return Ok(put);
+/// Takes aws-chunked off all of `piece` into `out`, which is at least as long. Returns the bytes put there.
+fn uncode(decoder: &mut aws_chunked::Decoder, piece: &[u8], out: &mut [u8]) -> Result<usize, Failure> {
+    let (mut taken, mut put) = (0, 0);
+    while taken < piece.len() {
+        let (used, event) = decoder.decode(&piece[taken..]).map_err(stream_error)?;
+        if let chunked::Event::Data(payload) = event {
+            out[put..put + payload.len()].copy_from_slice(payload);
+            put += payload.len();
         }
+        taken += used;
     }
-    out[..piece.len()].copy_from_slice(piece);
-    Ok(piece.len())
+    Ok(put)
 }

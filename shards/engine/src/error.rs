@@ -22,23 +22,6 @@ pub enum EngineError {
         /// The part's number.
         number: u16,
     },
-    /// Part numbers of Complete are not strictly ascending.
-    InvalidPartOrder,
-    /// A part other than the last is smaller than S3 allows.
-    PartTooSmall {
-        /// The part's number.
-        number: u16,
-        /// Its size in bytes.
-        bytes: u64,
-        /// The smallest size allowed.
-        bytes_min: u64,
-        /// Its ETag.
-        etag: [u8; 16],
-    },
-    /// The checksum of the whole object differs from the one Complete expects.
-    ChecksumMismatch,
-    /// The object would exceed what S3 allows.
-    TooLarge,
     /// Rows fill their share of the memory budget.
     OverBudget,
     /// A row passed its checksum but cannot be decoded: a newer release wrote it, or a bug of ours.

@@ -1,0 +1,101 @@
+//! The admin port: `/health` and `/metrics`. Runs on the control thread.
+
+use std::{convert::Infallible, time::Instant};
+
+use http_body_util::Full;
+use hyper::{Method, Request, Response, StatusCode, body::Bytes, service::service_fn};
+use hyper_util::rt::TokioIo;
+
+use crate::{control::Cores, metrics};
+
+/// What is said of the process.
+#[derive(Clone)]
+pub struct About {
+    /// When it started.
+    pub started: Instant,
+    /// Data cores.
+    pub cores: u16,
+    /// `sync` as the operator chose it.
+    pub sync: String,
+    /// Memory budget, bytes.
+    pub memory_bytes: u64,
+}
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Serves the admin port for ever.
+pub async fn serve(listener: tokio::net::TcpListener, cores: Cores, about: About) {
+    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: the S3 port has the better claim to the next one.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let (cores, about) = (cores.clone(), about.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, cores.clone(), about.clone()));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .header_read_timeout(std::time::Duration::from_secs(10))
+                .timer(hyper_util::rt::TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            // A client of the admin port that breaks off is nothing to report.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<hyper::body::Incoming>,
+    cores: Cores,
+    about: About,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/health") => health(&cores, &about).await,
+        (&Method::GET | &Method::HEAD, "/metrics") => metrics_page(&cores, &about).await,
+        (_, "/health" | "/metrics") => {
+            (StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "only GET and HEAD\n".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there are /health and /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response.headers_mut().insert("x-content-type-options", hyper::header::HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+async fn health(cores: &Cores, about: &About) -> (StatusCode, &'static str, String) {
+    let reports = cores.reports().await;
+    let failed = reports.iter().filter(|report| report.store.failed).count();
+    let repair: u64 = reports.iter().map(|report| report.store.needs_repair).sum();
+    let missing = usize::from(about.cores) - reports.len();
+    let (status, word) = match (failed, repair, missing) {
+        (0, 0, 0) => (StatusCode::OK, "ok"),
+        (0, _, 0) => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
+    };
+    let body = serde_json::json!({
+        "status": word,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": about.started.elapsed().as_secs(),
+        "cores": about.cores,
+        "cores_answering": reports.len(),
+        "cores_with_failed_log": failed,
+        "placement_groups_needing_repair": repair,
+        "sync": about.sync,
+    });
+    (status, "application/json", format!("{body}\n"))
+}
+
+async fn metrics_page(cores: &Cores, about: &About) -> (StatusCode, &'static str, String) {
+    let mut page = metrics::prometheus(&cores.reports().await);
+    page.push_str(&format!(
+        "# HELP stria_memory_budget_bytes Memory budget of the process.\n# TYPE stria_memory_budget_bytes gauge\nstria_memory_budget_bytes {}\n",
+        about.memory_bytes
+    ));
+    (StatusCode::OK, "text/plain; version=0.0.4", page)
+}

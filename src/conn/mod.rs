@@ -1,0 +1,183 @@
+//! One client connection: heads in, answers out, until it closes.
+//!
+//! Invariant: answers leave in the order of their requests, head and first bytes of the body in one send;
+//! a request whose body was not read to its end is the last of its connection. Runs on the accepting core,
+//! one task per connection.
+
+pub mod body;
+pub mod failure;
+mod input;
+pub mod reply;
+pub mod stream;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use stria_base::limits::{HEAD_TIMEOUT_MS, IDLE_TIMEOUT_MS};
+use stria_env::{
+    Env,
+    sync::{Either, race},
+};
+use stria_http::{BodyFraming, Head, HeadError, Method};
+use stria_runtime::TcpStream;
+use stria_s3::{
+    ErrorCode, Op, S3Error,
+    error::{ErrorContext, write_error, write_query_api_error},
+};
+
+use self::{
+    body::Body,
+    failure::Failure,
+    input::{Input, NoHead},
+    reply::{Reply, ReplyBody, ReplyTo},
+};
+use crate::{
+    handlers,
+    state::{ConnectionCount, CoreState},
+};
+
+/// A send that makes no progress for this long is given up.
+const SEND_TIMEOUT_NS: u64 = 60_000_000_000;
+
+/// Serves one connection to its end.
+pub async fn serve(count: ConnectionCount, stream: TcpStream) {
+    let state = count.0.clone();
+    let mut input = Input::new(state.env.runtime().clone(), stream);
+    loop {
+        let head = {
+            let stop = state.stop.notified();
+            if state.stopping.get() && input.data().is_empty() {
+                return;
+            }
+            match race(input.head(IDLE_TIMEOUT_MS, HEAD_TIMEOUT_MS), stop).await {
+                Either::First(head) => head,
+                // Between two requests the connection can be closed; a head under way is given up, and
+                // the client repeats it elsewhere.
+                Either::Second(()) => continue,
+            }
+        };
+        let keep = match head {
+            Ok(head) => Box::pin(serve_request(&state, &mut input, &head)).await,
+            Err(NoHead::Closed) => return,
+            Err(NoHead::TimedOut) => {
+                refuse(&state, &mut input, &ErrorCode::RequestTimeout.into()).await;
+                return;
+            }
+            Err(NoHead::Malformed(error)) => {
+                refuse(&state, &mut input, &head_error(&error)).await;
+                return;
+            }
+        };
+        if !keep {
+            return;
+        }
+    }
+}
+
+/// The S3 error of a head that is none.
+fn head_error(error: &HeadError) -> S3Error {
+    S3Error::new(ErrorCode::BadRequest, error.reason())
+}
+
+/// Answers a request that has no acceptable head.
+async fn refuse(state: &Rc<CoreState>, input: &mut Input, error: &S3Error) {
+    let request_id = request_id(state);
+    let to = ReplyTo { state, request_id: &request_id, is_head: false, close: true };
+    let reply = error_reply(&to, error, b"", None);
+    state.counters.answered(None, reply.status, 0);
+    let _ = send(state, input, reply).await;
+}
+
+/// Serves one request. Whether the connection can carry another.
+async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) -> bool {
+    let started_ns = state.env.runtime().now_ns();
+    let request_id = request_id(state);
+    let mut keep = head.keep_alive() && !state.stopping.get();
+    let mut to =
+        ReplyTo { state, request_id: &request_id, is_head: head.method() == Method::Head, close: !keep };
+    let mut operation = None;
+    let outcome = handlers::handle(state, input, head, &to, &mut operation).await;
+    let reply = match outcome {
+        handlers::Outcome::Reply(reply, body_done) => {
+            keep &= body_done;
+            reply
+        }
+        handlers::Outcome::Failed(Failure::Gone) => return false,
+        handlers::Outcome::Failed(Failure::Error(error)) => {
+            to.close = true;
+            keep = false;
+            error_reply(&to, &error, head.path(), operation)
+        }
+        handlers::Outcome::FailedInOrder(error) => error_reply(&to, &error, head.path(), operation),
+    };
+    let status = reply.status;
+    let sent = send(state, input, reply).await;
+    state.counters.answered(operation, status, state.env.runtime().now_ns() - started_ns);
+    sent && keep
+}
+
+/// Sends a whole reply. Whether it got through.
+async fn send(state: &Rc<CoreState>, input: &mut Input, reply: Reply) -> bool {
+    let (first, rest) = match reply.body {
+        ReplyBody::None => (Bytes::new(), None),
+        ReplyBody::Bytes(bytes) => (bytes, None),
+        ReplyBody::Object(first, rest) => (first, Some(rest)),
+    };
+    let runtime = state.env.runtime();
+    if !matches!(runtime.timeout(SEND_TIMEOUT_NS, input.stream.send(reply.head, first)).await, Ok(Ok(()))) {
+        return false;
+    }
+    let Some(mut rest) = rest else { return true };
+    loop {
+        match rest.next().await {
+            Ok(None) => return true,
+            Ok(Some(piece)) => {
+                if !matches!(runtime.timeout(SEND_TIMEOUT_NS, input.stream.send_bytes(piece)).await, Ok(Ok(()))) {
+                    return false;
+                }
+            }
+            Err(error) => {
+                // The head promised more bytes than can be given: only breaking off tells the client.
+                drop(crate::error_map::s3_error(error));
+                return false;
+            }
+        }
+    }
+}
+
+fn error_reply(to: &ReplyTo<'_>, error: &S3Error, resource: &[u8], operation: Option<Op>) -> Reply {
+    let status = error.status();
+    if matches!(error.code, ErrorCode::NotModified) {
+        return to.empty(304, |_| {});
+    }
+    let mut xml = Vec::with_capacity(512);
+    if operation == Some(Op::QueryApi) {
+        write_query_api_error(error, to.request_id, &mut xml);
+    } else {
+        let context = ErrorContext { resource, request_id: to.request_id, host_id: &to.state.shared.host_id };
+        write_error(error, &context, &mut xml);
+    }
+    to.xml(status, xml)
+}
+
+/// 16 hex digits, unique enough to find a request in a log.
+fn request_id(state: &CoreState) -> String {
+    format!("{:016X}", state.env.random())
+}
+
+/// A body without anything in it, for requests that have none.
+pub(crate) fn framing_of(head: &Head) -> BodyFraming {
+    head.framing()
+}
+
+/// Makes a request's body reader.
+pub(crate) fn body_of<'c>(
+    state: &Rc<CoreState>,
+    input: &'c mut Input,
+    head: &Head,
+    aws: Option<stria_sigv4::aws_chunked::Decoder>,
+) -> Body<'c> {
+    Body::new(input, state.env.clone(), framing_of(head), aws, head.expect_continue())
+}
+
+pub use self::input::Input as ConnectionInput;

@@ -1,0 +1,58 @@
+//! The one map from engine errors to S3 errors.
+
+use stria_engine::EngineError;
+use stria_s3::{ErrorCode, S3Error};
+use stria_store::StoreError;
+
+/// What the client is told. Errors that a human must look at are logged here, once.
+#[must_use]
+pub fn s3_error(error: EngineError) -> S3Error {
+    match error {
+        EngineError::NoSuchBucket => ErrorCode::NoSuchBucket.into(),
+        EngineError::NoSuchKey => ErrorCode::NoSuchKey.into(),
+        EngineError::NoSuchUpload => ErrorCode::NoSuchUpload.into(),
+        EngineError::PreconditionFailed { condition } => {
+            S3Error::from(ErrorCode::PreconditionFailed).with("Condition", condition.as_bytes())
+        }
+        EngineError::InvalidPart { number } => {
+            S3Error::from(ErrorCode::InvalidPart).with("PartNumber", number.to_string().as_bytes())
+        }
+        EngineError::OverBudget => ErrorCode::SlowDown.into(),
+        EngineError::UnreadableRow => {
+            tracing::error!("a row cannot be decoded although its checksum verifies; a newer release wrote it, or this is a bug");
+            ErrorCode::InternalError.into()
+        }
+        EngineError::Store(error) => store_error(&error),
+    }
+}
+
+/// What the client is told of a storage error.
+#[must_use]
+pub fn store_error(error: &StoreError) -> S3Error {
+    match error {
+        StoreError::NoBuffer => ErrorCode::SlowDown.into(),
+        StoreError::Full => S3Error::new(ErrorCode::SlowDown, "No space is left on this server's drives."),
+        StoreError::Failed => S3Error::new(
+            ErrorCode::ServiceUnavailable,
+            "A drive of this server failed; it accepts no writes until it is restarted.",
+        ),
+        StoreError::ReadOnly { .. } => S3Error::new(
+            ErrorCode::ServiceUnavailable,
+            "The part of the store that holds this key needs repair and is read-only.",
+        ),
+        StoreError::Io { .. } => {
+            tracing::error!("{error}");
+            ErrorCode::ServiceUnavailable.into()
+        }
+        StoreError::TooLarge { .. } => ErrorCode::EntityTooLarge.into(),
+        StoreError::Corrupt { .. }
+        | StoreError::NotAVolume { .. }
+        | StoreError::NoSuperblock { .. }
+        | StoreError::NoMap { .. }
+        | StoreError::NewerFormat { .. }
+        | StoreError::Foreign { .. } => {
+            tracing::error!("{error}");
+            ErrorCode::InternalError.into()
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! CopyObject.
+
+use stria_engine::{
+    calls::{self, Found, Lookup, Place},
+    object::ObjectMeta,
+};
+use stria_s3::{
+    ErrorCode, S3Error,
+    checksum::{Algorithm, BodyHasher, ChecksumType, Expected, RequestChecksums},
+    conditions::Conditions,
+    copy_source::CopySource,
+    request::{CopyObject, Directive},
+    response::{CopyResult, copy_result},
+};
+
+use super::{
+    Request,
+    delete_object::check_version,
+    name_key,
+    object_meta::{object_state, put_content, stored_checksum, stored_class, wire_checksum, write_condition},
+    store_body::from_object,
+};
+use crate::{
+    conn::{failure::Failure, reply::Reply, stream::ObjectStream},
+    peers::PinGuard,
+};
+
+/// Largest object one CopyObject copies.
+const COPY_BYTES_MAX: u64 = stria_base::limits::PUT_BYTES_MAX;
+
+/// Reads the source through this core and puts it as a new object.
+pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
+    let Request { state, head, to, .. } = request;
+    let wanted = CopyObject::parse(request.route, head)?;
+    let target_bucket = request.bucket()?;
+    let (source_place, found, pin) = find_source(request, &wanted.source, &wanted.source_conditions).await?;
+    let size = found.meta.size;
+    if size > COPY_BYTES_MAX {
+        let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
+        return Err(S3Error::new(ErrorCode::InvalidRequest, message).into());
+    }
+    let mut meta = target_meta(&wanted, &found.meta)?;
+    let place = request.place(&target_bucket);
+    let algorithm = wanted.checksum_algorithm.unwrap_or_else(|| source_algorithm(&found.meta));
+    let mut source = ObjectStream::new(state, &source_place, &found, 0, size, pin);
+    let stored = from_object(state, &place, &mut source, plain_hasher(algorithm), size).await?;
+    meta.etag.md5 = stored.digests.md5;
+    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
+    let etag = meta.etag.to_string();
+    let checksum = meta.checksum.as_ref().and_then(wire_checksum);
+    let condition = write_condition(&wanted.conditions);
+    let put = calls::PutObject { place: place.clone(), meta, body: stored.body, condition };
+    let written = state.peers.call(place.pg, put).await;
+    let written = written.map_err(|error| name_key(error.into(), request.route.key()))?;
+    let mut out = Vec::with_capacity(512);
+    let result = CopyResult {
+        etag: &etag,
+        last_modified_unix_ms: written.modified_ms,
+        checksum: checksum.map(|(checksum, _)| checksum),
+        checksum_type: checksum.map(|(_, kind)| kind),
+    };
+    copy_result(&mut out, &result, false);
+    Ok(to.xml(200, out))
+}
+
+/// Hashes a body nobody promised anything about.
+pub fn plain_hasher(algorithm: Algorithm) -> BodyHasher {
+    let nothing = RequestChecksums { content_md5: None, expected: Expected::Nothing };
+    BodyHasher::new(nothing, None, algorithm)
+}
+
+fn source_algorithm(meta: &ObjectMeta) -> Algorithm {
+    let known = meta.checksum.as_ref().and_then(wire_checksum);
+    known.map_or(Algorithm::Crc64Nvme, |(checksum, _)| checksum.algorithm)
+}
+
+/// Finds and pins a copy's source.
+///
+/// # Errors
+/// `NoSuchBucket`, `NoSuchKey`, `PreconditionFailed`.
+pub async fn find_source(
+    request: &Request<'_>,
+    source: &CopySource,
+    conditions: &Conditions,
+) -> Result<(Place, Found, Option<PinGuard>), Failure> {
+    let bucket = request.bucket_named(&source.bucket)?;
+    check_version(source.version_id.as_deref())?;
+    let place = request.place_of(&bucket, &source.key);
+    let found = request.state.peers.call(place.pg, Lookup { place: place.clone(), body: true }).await;
+    let found = found.map_err(|error| name_key(error.into(), &source.key))?;
+    let pin = found.pin.map(|pin| request.state.peers.guard(place.pg, pin));
+    let etag = found.meta.etag.to_string();
+    conditions.decide_copy_source(object_state(&found.meta, &etag)).into_result()?;
+    Ok((place, found, pin))
+}
+
+/// Metadata of the copy: the source's or the request's, as the directive says. Storage class and redirect are always the
+/// request's.
+fn target_meta(wanted: &CopyObject, source: &ObjectMeta) -> Result<ObjectMeta, S3Error> {
+    let mut meta = ObjectMeta::new(source.size, [0; 16]);
+    match wanted.metadata_directive {
+        Directive::Replace => put_content(&mut meta, &wanted.content)?,
+        Directive::Copy => {
+            meta.headers.clone_from(&source.headers);
+            meta.headers.retain(|(header, _)| *header != stria_engine::object::ContentHeader::WebsiteRedirect);
+            meta.user.clone_from(&source.user);
+            meta.storage_class = stored_class(wanted.content.storage_class)?;
+            if let Some(location) = &wanted.content.website_redirect {
+                meta.headers.push((stria_engine::object::ContentHeader::WebsiteRedirect, location.clone()));
+            }
+        }
+    }
+    Ok(meta)
+}

@@ -1,0 +1,57 @@
+//! CreateBucket.
+
+use stria_s3::{ErrorCode, S3Error, request::CreateBucket};
+use tokio::sync::oneshot;
+
+use super::{Request, store_body::read_xml};
+use crate::{
+    conn::{
+        body::Body,
+        failure::Failure,
+        reply::{Reply, field},
+    },
+    control::{ControlError, ControlRequest},
+};
+
+/// Makes the bucket, durable and known to every core before the answer. An owner who makes his bucket again
+/// is told that it is there: with 200 in us-east-1, as S3 does, else with 409.
+pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
+    let Request { state, head, route, to, .. } = request;
+    let xml = read_xml(request.payload, body).await?;
+    let wanted = CreateBucket::parse(head, &xml)?;
+    let name = route.bucket().to_owned();
+    let (reply, answer) = oneshot::channel();
+    let create = ControlRequest::CreateBucket {
+        name: name.clone(),
+        owner: request.allowed.principal().to_owned(),
+        region: wanted.location.unwrap_or_else(|| state.shared.region.clone()),
+        pgs: state.shared.bucket_pgs,
+        now_ms: state.now_ms(),
+        reply,
+    };
+    state.control.try_send(create).map_err(|_| S3Error::from(ErrorCode::SlowDown))?;
+    match answer.await.unwrap_or(Err(ControlError::Unavailable)) {
+        Ok(_) => {}
+        Err(error) => return again_or(request, error),
+    }
+    Ok(to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())))
+}
+
+fn again_or(request: &Request<'_>, error: ControlError) -> Result<Reply, Failure> {
+    let name = request.route.bucket();
+    let refused = |code: ErrorCode| Err(S3Error::from(code).with("BucketName", name.as_bytes()).into());
+    match error {
+        ControlError::Refused(stria_meta::MetaError::BucketExists { owner }) => {
+            if owner != request.allowed.principal() {
+                return refused(ErrorCode::BucketAlreadyExists);
+            }
+            if request.state.shared.region == "us-east-1" {
+                return Ok(request.to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())));
+            }
+            refused(ErrorCode::BucketAlreadyOwnedByYou)
+        }
+        ControlError::Refused(stria_meta::MetaError::TooManyBuckets) => refused(ErrorCode::TooManyBuckets),
+        ControlError::Refused(stria_meta::MetaError::NoSuchBucket) => refused(ErrorCode::NoSuchBucket),
+        ControlError::Store(_) | ControlError::Unavailable => refused(ErrorCode::ServiceUnavailable),
+    }
+}

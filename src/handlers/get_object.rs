@@ -1,0 +1,134 @@
+//! GetObject and HeadObject.
+
+use std::rc::Rc;
+
+use stria_engine::{
+    calls::{Found, Lookup},
+    object::ObjectMeta,
+};
+use stria_s3::{
+    ErrorCode, S3Error,
+    range::{Range, Resolved, unsatisfiable},
+    request::GetObject,
+};
+
+use super::{
+    Request, name_key,
+    object_meta::{object_state, write_object_headers},
+};
+use crate::{
+    conn::{
+        failure::Failure,
+        reply::{Reply, ReplyBody, field},
+        stream::ObjectStream,
+    },
+    state::CoreState,
+};
+
+/// Bytes of the object to send, `start..end`, and how the answer says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Selected {
+    status: u16,
+    start: u64,
+    end: u64,
+    /// Parts of the object, when one of them was asked for.
+    parts_count: Option<u16>,
+}
+
+/// Looks the object up, judges the conditions, sends what was asked for.
+pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
+    let Request { state, head, to, .. } = request;
+    let wanted = GetObject::parse(request.route, head, false)?;
+    let bucket = request.bucket()?;
+    let place = request.place(&bucket);
+    let lookup = Lookup { place: place.clone(), body: !to.is_head };
+    let found = state.peers.call(place.pg, lookup).await;
+    let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
+    let pin = found.pin.map(|pin| state.peers.guard(place.pg, pin));
+    check_version(&wanted)?;
+    let etag = found.meta.etag.to_string();
+    let decision = wanted.conditions.decide_read(object_state(&found.meta, &etag));
+    if decision == stria_s3::conditions::Decision::NotModified {
+        return Ok(to.empty(304, |out| {
+            field(out, "ETag", format!("\"{etag}\"").as_bytes());
+            field(out, "Last-Modified", &stria_http::date::format_http(found.meta.modified_ms / 1000));
+        }));
+    }
+    decision.into_result()?;
+    let selected = select(&wanted, head.get("range").unwrap_or_default(), &found.meta)?;
+    let length = selected.end - selected.start;
+    let body = if to.is_head || length == 0 {
+        ReplyBody::None
+    } else {
+        first_piece(state, &place, &found, &selected, pin).await?
+    };
+    let whole = length == found.meta.size;
+    Ok(to.object(selected.status, length, body, |out| {
+        write_object_headers(out, &found.meta, &etag, &wanted.overrides, wanted.checksum_mode && whole);
+        if selected.status == 206 && length > 0 {
+            out.content_range(selected.start, selected.end - 1, found.meta.size);
+        }
+        if let Some(count) = selected.parts_count {
+            out.number("x-amz-mp-parts-count", u64::from(count));
+        }
+    }))
+}
+
+/// Without versioning there is one version, called `null`.
+fn check_version(wanted: &GetObject) -> Result<(), S3Error> {
+    match wanted.version_id.as_deref() {
+        None | Some("null") => Ok(()),
+        Some(other) => Err(S3Error::from(ErrorCode::NoSuchVersion).with("VersionId", other.as_bytes())),
+    }
+}
+
+async fn first_piece(
+    state: &Rc<CoreState>,
+    place: &stria_engine::calls::Place,
+    found: &Found,
+    selected: &Selected,
+    pin: Option<crate::peers::PinGuard>,
+) -> Result<ReplyBody, Failure> {
+    let mut stream = ObjectStream::new(state, place, found, selected.start, selected.end, pin);
+    // The first piece is verified before the head is sent: what fails here can still be said.
+    match stream.next().await? {
+        Some(first) if first.len() as u64 == selected.end - selected.start => Ok(ReplyBody::Bytes(first)),
+        Some(first) => Ok(ReplyBody::Object(first, Box::new(stream))),
+        None => Ok(ReplyBody::None),
+    }
+}
+
+fn select(wanted: &GetObject, range_header: &[u8], meta: &ObjectMeta) -> Result<Selected, S3Error> {
+    if let Some(number) = wanted.part_number {
+        return select_part(number, meta);
+    }
+    let resolved = wanted.range.map_or(Resolved::Whole, |range: Range| range.resolve(meta.size));
+    match resolved {
+        Resolved::Whole => Ok(Selected { status: 200, start: 0, end: meta.size, parts_count: None }),
+        Resolved::Part { first, last } => {
+            Ok(Selected { status: 206, start: first, end: last + 1, parts_count: None })
+        }
+        Resolved::Unsatisfiable => Err(unsatisfiable(range_header, meta.size)),
+    }
+}
+
+/// A part by its place among the object's parts; an object put in one piece is its own part 1.
+fn select_part(number: u16, meta: &ObjectMeta) -> Result<Selected, S3Error> {
+    let unknown = || {
+        S3Error::from(ErrorCode::InvalidPartNumber)
+            .with("PartNumberRequested", number.to_string().as_bytes())
+            .with("ActualPartCount", meta.etag.part_count.max(1).to_string().as_bytes())
+    };
+    match &meta.parts {
+        None if number == 1 => {
+            let status = if meta.size == 0 { 200 } else { 206 };
+            Ok(Selected { status, start: 0, end: meta.size, parts_count: None })
+        }
+        None => Err(unknown()),
+        Some(parts) => {
+            let part = parts.at_ordinal(number).ok_or_else(unknown)?;
+            let (start, end) = (part.start, part.start + part.bytes);
+            Ok(Selected { status: 206, start, end, parts_count: Some(parts.part_count()) })
+        }
+    }
+}

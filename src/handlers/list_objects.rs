@@ -1,0 +1,167 @@
+//! ListObjects and ListObjectsV2.
+
+use stria_base::ids::pg_in_bucket;
+use stria_base::{CoreId, PgId};
+use stria_engine::{
+    calls::List,
+    list::{ListEntry, ListQuery, merge},
+};
+use stria_env::{Env, sync::oneshot};
+use stria_meta::Bucket;
+use stria_s3::{
+    checksum::{Algorithm, ChecksumType},
+    request::{ContinuationToken, ListObjects, ListObjectsV2},
+    response::{Contents, ListObjectsResult, ListObjectsV2Result, Owner, list_objects as write_v1, list_objects_v2 as write_v2},
+};
+
+use super::{
+    Request,
+    object_meta::{checksum_type, wire_algorithm, wire_class},
+};
+use crate::conn::{failure::Failure, reply::Reply};
+
+/// Bytes of XML an entry takes, about.
+const ENTRY_XML_BYTES: usize = 400;
+
+/// ListObjects, version 1.
+pub async fn list_objects(request: &Request<'_>) -> Result<Reply, Failure> {
+    let wanted = ListObjects::parse(request.route)?;
+    let bucket = request.bucket()?;
+    let query = ListQuery {
+        prefix: wanted.prefix.as_bytes().into(),
+        delimiter: wanted.delimiter.as_deref().unwrap_or_default().as_bytes().into(),
+        after: wanted.marker.as_deref().map(|marker| marker.as_bytes().into()),
+        entries_max: wanted.max_keys,
+    };
+    let (entries, more) = entries(request, &bucket, query).await?;
+    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let rows = Rows::of(&entries);
+    let next = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
+    let mut out = Vec::with_capacity(entries.len() * ENTRY_XML_BYTES + 512);
+    let result = ListObjectsResult {
+        bucket: &bucket.name,
+        prefix: &wanted.prefix,
+        marker: wanted.marker.as_deref().unwrap_or_default(),
+        delimiter: wanted.delimiter.as_deref(),
+        max_keys: wanted.max_keys,
+        is_truncated: more,
+        // Without a delimiter a client continues from the last key it got.
+        next_marker: next.filter(|_| more && wanted.delimiter.is_some()),
+        encode_url: wanted.encode_url,
+        contents: &rows.contents(Some(owner)),
+        common_prefixes: &rows.prefixes,
+    };
+    write_v1(&mut out, &result);
+    Ok(request.to.xml(200, out))
+}
+
+/// ListObjectsV2.
+pub async fn list_objects_v2(request: &Request<'_>) -> Result<Reply, Failure> {
+    let wanted = ListObjectsV2::parse(request.route)?;
+    let bucket = request.bucket()?;
+    let query = ListQuery {
+        prefix: wanted.prefix.as_bytes().into(),
+        delimiter: wanted.delimiter.as_deref().unwrap_or_default().as_bytes().into(),
+        after: wanted.after().map(|after| after.as_bytes().into()),
+        entries_max: wanted.max_keys,
+    };
+    let (entries, more) = entries(request, &bucket, query).await?;
+    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let rows = Rows::of(&entries);
+    let last = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
+    let next = last.filter(|_| more).map(|after| ContinuationToken { after: after.to_owned() }.encode());
+    let given = wanted.continuation.as_ref().map(ContinuationToken::encode);
+    let mut out = Vec::with_capacity(entries.len() * ENTRY_XML_BYTES + 512);
+    let result = ListObjectsV2Result {
+        bucket: &bucket.name,
+        prefix: &wanted.prefix,
+        delimiter: wanted.delimiter.as_deref(),
+        start_after: wanted.start_after.as_deref(),
+        continuation_token: given.as_deref(),
+        next_continuation_token: next.as_deref(),
+        max_keys: wanted.max_keys,
+        encode_url: wanted.encode_url,
+        contents: &rows.contents(wanted.fetch_owner.then_some(owner)),
+        common_prefixes: &rows.prefixes,
+    };
+    write_v2(&mut out, &result);
+    Ok(request.to.xml(200, out))
+}
+
+/// Name shown for the owner.
+pub const OWNER_NAME: &str = "root";
+
+/// The PGs of a bucket by the core that owns them.
+pub fn pgs_by_core(request: &Request<'_>, bucket: &Bucket) -> Vec<(CoreId, Vec<PgId>)> {
+    let peers = &request.state.peers;
+    let mut cores: Vec<(CoreId, Vec<PgId>)> = peers.cores().map(|core| (core, Vec::new())).collect();
+    for nth in 0..bucket.pgs {
+        let pg = pg_in_bucket(bucket.bucket_id(), nth, request.state.shared.pg_count);
+        cores[usize::from(peers.owner(pg).0)].1.push(pg);
+    }
+    cores.retain(|(_, pgs)| !pgs.is_empty());
+    cores
+}
+
+/// One page over all cores that hold PGs of the bucket: one message to each.
+async fn entries(
+    request: &Request<'_>,
+    bucket: &Bucket,
+    query: ListQuery,
+) -> Result<(Vec<ListEntry>, bool), Failure> {
+    if query.entries_max == 0 {
+        return Ok((Vec::new(), false));
+    }
+    let entries_max = query.entries_max;
+    let mut waiting = Vec::new();
+    for (core, pgs) in pgs_by_core(request, bucket) {
+        let call = List { bucket: bucket.bucket_id(), pgs, query: query.clone() };
+        let (sender, receiver) = oneshot();
+        let peers = request.state.peers.clone();
+        request.state.env.spawn(async move { sender.send(peers.call_core(core, call).await) });
+        waiting.push(receiver);
+    }
+    let mut pages = Vec::with_capacity(waiting.len());
+    for page in waiting {
+        pages.push(page.await.ok_or(Failure::Gone)??);
+    }
+    Ok(merge(pages, entries_max))
+}
+
+/// Entries as the XML wants them. Keys are UTF-8: the router takes no others.
+struct Rows<'e> {
+    keys: Vec<(&'e str, &'e stria_engine::codec::RowHead, String)>,
+    prefixes: Vec<&'e str>,
+}
+
+impl<'e> Rows<'e> {
+    fn of(entries: &'e [ListEntry]) -> Self {
+        let mut rows = Self { keys: Vec::with_capacity(entries.len()), prefixes: Vec::new() };
+        for entry in entries {
+            let Ok(key) = std::str::from_utf8(&entry.key) else { continue };
+            match &entry.head {
+                Some(head) => rows.keys.push((key, head, head.etag.to_string())),
+                None => rows.prefixes.push(key),
+            }
+        }
+        rows
+    }
+
+    fn contents<'s>(&'s self, owner: Option<Owner<'s>>) -> Vec<Contents<'s>> {
+        let checksum = |head: &stria_engine::codec::RowHead| -> Option<(Algorithm, ChecksumType)> {
+            head.checksum.map(|(algorithm, composite)| (wire_algorithm(algorithm), checksum_type(composite)))
+        };
+        self.keys
+            .iter()
+            .map(|(key, head, etag)| Contents {
+                key,
+                last_modified_unix_ms: head.modified_ms,
+                etag,
+                checksum: checksum(head),
+                size_bytes: head.size,
+                storage_class: wire_class(head.storage_class),
+                owner,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,39 @@
+//! PutObject.
+
+use stria_engine::{calls, object::ObjectMeta};
+use stria_s3::{
+    checksum::{Algorithm, BodyHasher, ChecksumType},
+    request::{PutObject, stored_length},
+};
+
+use super::{
+    Request, name_key,
+    object_meta::{put_content, stored_checksum, write_checksum, write_condition},
+    store_body::{from_request, payload_sha256},
+};
+use crate::conn::{body::Body, failure::Failure, reply::{Reply, field}};
+
+/// Takes the body in, makes it durable, then makes it the object.
+pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
+    let Request { state, head, payload, to, .. } = request;
+    let wanted = PutObject::parse(head, payload.is_streaming(), payload.has_trailer())?;
+    let length = stored_length(head.framing(), body.decoded())?;
+    let bucket = request.bucket()?;
+    let place = request.place(&bucket);
+    let mut meta = ObjectMeta::new(length, [0; 16]);
+    put_content(&mut meta, &wanted.content)?;
+    let hasher = BodyHasher::new(wanted.checksums, payload_sha256(*payload), Algorithm::Crc64Nvme);
+    let stored = from_request(state, &place, body, hasher, length).await?;
+    meta.etag.md5 = stored.digests.md5;
+    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
+    let etag = meta.etag.to_string();
+    let shown = meta.clone();
+    let condition = write_condition(&wanted.conditions);
+    let put = calls::PutObject { place: place.clone(), meta, body: stored.body, condition };
+    let written = state.peers.call(place.pg, put).await;
+    written.map_err(|error| name_key(error.into(), request.route.key()))?;
+    Ok(to.empty(200, |out| {
+        field(out, "ETag", format!("\"{etag}\"").as_bytes());
+        write_checksum(out, &shown);
+    }))
+}

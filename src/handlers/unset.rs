@@ -1,0 +1,23 @@
+//! Reads of sub-resources that cannot be set yet: the answer of a bucket where they were never set.
+
+use stria_engine::calls::Lookup;
+use stria_s3::{Scope, State, S3Error, response::unset_document};
+
+use super::{Request, name_key};
+use crate::conn::{failure::Failure, reply::Reply};
+
+/// Finds the bucket, and in object scope the object, then says that nothing is set.
+pub async fn unset(request: &Request<'_>) -> Result<Reply, Failure> {
+    let bucket = request.bucket()?;
+    if request.route.operation.scope == Scope::Object {
+        let place = request.place(&bucket);
+        let found = request.state.peers.call(place.pg, Lookup { place: place.clone(), body: false }).await;
+        found.map_err(|error| name_key(error.into(), request.route.key()))?;
+    }
+    if let State::UnsetError(code) = request.route.operation.state {
+        return Err(S3Error::from(code).with("BucketName", bucket.name.as_bytes()).into());
+    }
+    let mut out = Vec::with_capacity(256);
+    unset_document(&mut out, request.route.operation);
+    Ok(request.to.xml(200, out))
+}

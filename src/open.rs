@@ -1,0 +1,260 @@
+//! Opening the volumes of one core and agreeing with the other cores on rows and space, before traffic.
+//!
+//! Invariant: no core accepts a write before every core has taken out of its free space what the rows of
+//! all cores name. Runs on each data core at start; the cores meet at channels that exist only then.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Barrier, mpsc},
+};
+
+use stria_base::{CoreId, VolumeId};
+use stria_env::{Disk, Env};
+use stria_store::{
+    Extent, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy, VolumeIdentity, Volumes,
+    format_volume, replay,
+};
+
+use crate::{
+    config::{self, Config},
+    real_env::{DiskOptions, RealDisk, RealEnv},
+};
+
+/// A volume as every core is to open it.
+#[derive(Clone, Debug)]
+pub struct VolumePath {
+    /// Its number.
+    pub id: VolumeId,
+    /// File or device.
+    pub path: PathBuf,
+    /// First byte, on a device that carries several volumes.
+    pub base_bytes: u64,
+    /// Fixed size, on a device.
+    pub bytes: Option<u64>,
+    /// Whether it is to be made.
+    pub is_new: bool,
+}
+
+/// What one core hands to another at start.
+enum Handover {
+    Rows(Vec<PgRows>),
+    Extents(Vec<(VolumeId, Vec<Extent>)>),
+}
+
+/// One core's end of the start-up channels.
+pub struct Meeting {
+    me: CoreId,
+    to: Vec<mpsc::Sender<Handover>>,
+    from: mpsc::Receiver<Handover>,
+    barrier: Arc<Barrier>,
+}
+
+impl Meeting {
+    /// One end per core.
+    #[must_use]
+    pub fn of(cores: u16) -> Vec<Self> {
+        let barrier = Arc::new(Barrier::new(usize::from(cores)));
+        let (to, from): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel()).unzip();
+        from.into_iter()
+            .enumerate()
+            .map(|(i, from)| Self { me: CoreId(i as u16), to: to.clone(), from, barrier: barrier.clone() })
+            .collect()
+    }
+
+    /// Gives every core its part and takes this core's part of every core. Blocks; nothing else runs yet.
+    fn exchange(&self, parts: Vec<Handover>) -> Result<Vec<Handover>, OpenError> {
+        assert_eq!(parts.len(), self.to.len());
+        for (to, part) in self.to.iter().zip(parts) {
+            to.send(part).map_err(|_| OpenError::OtherCore)?;
+        }
+        let received =
+            (0..self.to.len()).map(|_| self.from.recv().map_err(|_| OpenError::OtherCore)).collect::<Result<_, _>>();
+        // A core that runs ahead must not have its next part taken for this one.
+        self.barrier.wait();
+        received
+    }
+}
+
+/// Why a core could not open its store.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Storage refused.
+    Store(StoreError),
+    /// A volume cannot be opened.
+    Volume {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another core failed; its error says why.
+    OtherCore,
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(StoreError::NoBuffer) => {
+                f.write_str("the memory budget is too small for this many cores; raise --memory or lower --cores")
+            }
+            Self::Store(error) => write!(f, "{error}"),
+            Self::Volume { path, error } => {
+                write!(f, "cannot open the volume {}: {error}", path.display())?;
+                match error.kind() {
+                    std::io::ErrorKind::NotFound => f.write_str("; a drive may be missing: attach it and start again"),
+                    std::io::ErrorKind::PermissionDenied => f.write_str("; give this user access to it"),
+                    _ => Ok(()),
+                }
+            }
+            Self::OtherCore => f.write_str("another core could not open its volumes"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// One core's opened store.
+pub struct Opened {
+    /// The store, started.
+    pub store: Store<RealEnv>,
+    /// All volumes as this core reads them.
+    pub volumes: Volumes<RealEnv>,
+    /// What replay did on this core.
+    pub report: ReplayReport,
+    /// How this core's log reaches stable media.
+    pub flush_method: FlushMethod,
+}
+
+/// Opens this core's store together with all other cores.
+///
+/// # Errors
+/// See [`OpenError`]. Every core then fails, each with its own error or `OtherCore`.
+pub async fn open(
+    env: &RealEnv,
+    config: &Config,
+    identity: (u128, u16),
+    paths: &[VolumePath],
+    meeting: Meeting,
+) -> Result<Opened, OpenError> {
+    let (store_uuid, pg_count) = identity;
+    let me = env.core();
+    let mut disks = Vec::new();
+    for path in paths {
+        // A volume is made by its owner; other cores open it after the first meeting.
+        if path.id.owner(config.cores) == me {
+            let disk = open_disk(env, path).await?;
+            if path.is_new {
+                let identity = VolumeIdentity { store_uuid, volume: path.id, pg_count };
+                format_volume(env, disk.clone(), identity).await?;
+            }
+            disks.push((path.id, disk));
+        }
+    }
+    let flush_method = choose_flush_method(env, config, &disks[0].1, paths[0].is_new).await;
+    let store_config =
+        StoreConfig { cores: config.cores, pg_count, sync: sync_policy(config.sync), flush_method };
+    let mut replayed = replay(env, store_uuid, disks.clone()).await?;
+    let rows = exchange_rows(&meeting, config.cores, std::mem::take(&mut replayed.pgs))?;
+    for path in paths {
+        if path.id.owner(config.cores) != me {
+            disks.push((path.id, open_disk(env, path).await?));
+        }
+    }
+    let volumes = Volumes::new(env.clone(), disks, store_config.sync == SyncPolicy::Always);
+    let store = Store::open(env.clone(), store_config, volumes.clone(), replayed.volumes, rows).await?;
+    exchange_extents(&meeting, config.cores, &store)?;
+    store.start()?;
+    Ok(Opened { store, volumes, report: replayed.report, flush_method })
+}
+
+async fn open_disk(env: &RealEnv, path: &VolumePath) -> Result<RealDisk, OpenError> {
+    let options = DiskOptions { create: path.is_new && path.bytes.is_none(), zero_fill: true, durable: None };
+    let disk = RealDisk::open(env, &path.path, options).await;
+    let disk = disk.map_err(|error| OpenError::Volume { path: path.path.clone(), error })?;
+    Ok(match path.bytes {
+        Some(bytes) => disk.slice(path.base_bytes, bytes),
+        None => disk,
+    })
+}
+
+fn exchange_rows(meeting: &Meeting, cores: u16, pgs: Vec<PgRows>) -> Result<Vec<PgRows>, OpenError> {
+    let mut parts: Vec<Vec<PgRows>> = (0..cores).map(|_| Vec::new()).collect();
+    for rows in pgs {
+        parts[usize::from(rows.pg.owner(cores).0)].push(rows);
+    }
+    let received = meeting.exchange(parts.into_iter().map(Handover::Rows).collect())?;
+    Ok(received
+        .into_iter()
+        .flat_map(|part| match part {
+            Handover::Rows(rows) => rows,
+            Handover::Extents(_) => unreachable!("the barrier keeps the two exchanges apart"),
+        })
+        .collect())
+}
+
+fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Result<(), OpenError> {
+    let mut parts: BTreeMap<u16, Vec<(VolumeId, Vec<Extent>)>> = BTreeMap::new();
+    for (volume, extents) in store.extents_in_use() {
+        parts.entry(volume.owner(cores).0).or_default().push((volume, extents));
+    }
+    let parts = (0..cores).map(|core| Handover::Extents(parts.remove(&core).unwrap_or_default())).collect();
+    for part in meeting.exchange(parts)? {
+        let Handover::Extents(extents) = part else { unreachable!("the barrier keeps the two exchanges apart") };
+        for (volume, extents) in extents {
+            store.adopt(volume, &extents)?;
+        }
+    }
+    let _ = meeting.me;
+    Ok(())
+}
+
+fn sync_policy(sync: config::Sync) -> SyncPolicy {
+    match sync {
+        config::Sync::Always => SyncPolicy::Always,
+        config::Sync::Threshold { bytes } => SyncPolicy::Threshold { bytes },
+        config::Sync::Periodic { ms } => SyncPolicy::Periodic { ms },
+        config::Sync::None => SyncPolicy::None,
+    }
+}
+
+/// The method asked for, or the faster one of a few trial writes into the unused part of the header area.
+async fn choose_flush_method(env: &RealEnv, config: &Config, disk: &RealDisk, _is_new: bool) -> FlushMethod {
+    /// Between the second slot of the device map and the last superblocks: used for nothing.
+    const SCRATCH_OFFSET: u64 = 3 << 20;
+    const TRIALS: u32 = 8;
+    match config.flush_method {
+        config::FlushMethod::Fdatasync => return FlushMethod::Flush,
+        config::FlushMethod::Dsync => return FlushMethod::Durable,
+        config::FlushMethod::Auto => {}
+    }
+    let mut ns = [u64::MAX; 2];
+    for (slot, method) in [FlushMethod::Flush, FlushMethod::Durable].into_iter().enumerate() {
+        for _ in 0..TRIALS {
+            let Some(mut buf) = env.buf(4096) else { return FlushMethod::Flush };
+            buf.fill(0);
+            let start_ns = env.mono_ns();
+            let durability = match method {
+                FlushMethod::Flush => stria_env::Durability::Cached,
+                FlushMethod::Durable => stria_env::Durability::Durable,
+            };
+            let (written, _) = disk.write(SCRATCH_OFFSET, buf, durability).await;
+            let flushed = match method {
+                FlushMethod::Flush => disk.flush().await,
+                FlushMethod::Durable => Ok(()),
+            };
+            if written.is_err() || flushed.is_err() {
+                return FlushMethod::Flush;
+            }
+            // The best of a few: a neighbour on the device must not decide.
+            ns[slot] = ns[slot].min(env.mono_ns() - start_ns);
+        }
+    }
+    if ns[1] < ns[0] { FlushMethod::Durable } else { FlushMethod::Flush }
+}
