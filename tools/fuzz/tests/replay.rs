@@ -29,8 +29,22 @@ impl Random {
 }
 
 const TOKENS: [&[u8]; 16] = [
-    b"\r\n", b"\n", b"\0", b":", b" ", b"%2F", b"%00", b"&", b"?", b"=", b"<", b"&lt;", b"chunked", b"0",
-    b"ffffffff", b"\r\n\r\n",
+    b"\r\n",
+    b"\n",
+    b"\0",
+    b":",
+    b" ",
+    b"%2F",
+    b"%00",
+    b"&",
+    b"?",
+    b"=",
+    b"<",
+    b"&lt;",
+    b"chunked",
+    b"0",
+    b"ffffffff",
+    b"\r\n\r\n",
 ];
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
