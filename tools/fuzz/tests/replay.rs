@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+#[expect(clippy::disallowed_methods, reason = "a test of the tools reads its seeds; no core runs here")]
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&folder)
