@@ -55,6 +55,13 @@ impl S3Error {
         Self::from(ErrorCode::NotImplemented).with("Header", name.as_bytes())
     }
 
+    /// `NotImplemented` naming the operation: the answer to one whose state is `NotYet`.
+    #[must_use]
+    pub fn operation_not_implemented(op: crate::Op) -> Self {
+        Self::new(ErrorCode::NotImplemented, "This operation is not implemented")
+            .with("Operation", op.name().as_bytes())
+    }
+
     /// Adds an element; values longer than 8 KiB are cut.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &[u8]) -> Self {

@@ -51,7 +51,7 @@ pub enum HeaderMark {
 }
 
 impl HeaderMark {
-    /// The mark's bit in [`Operation::headers`] sets.
+    /// The mark's bit in a set of marks.
     #[must_use]
     pub const fn bit(self) -> u8 {
         match self {

@@ -207,8 +207,28 @@ fn header_marks(head: &Head) -> u8 {
 /// `?id=` belongs to a configuration; alone it selects nothing and is ignored like any unknown name.
 const IGNORED_ALONE: SubResourceSet = SubResourceSet::of(&[SubResource::Id]);
 
+/// Where the row of a method and scope without any discriminator stands: nearly every request's.
+static PLAIN: [[Option<usize>; 3]; 7] = {
+    let mut table = [[None; 3]; 7];
+    let mut at = 0;
+    while at < OPERATIONS.len() {
+        let row = &OPERATIONS[at];
+        if row.query.is_empty() && row.header.bit() == 0 {
+            table[row.method as usize][row.scope as usize] = Some(at);
+        }
+        at += 1;
+    }
+    table
+};
+
 fn select(head: &Head, scope: Scope, present: SubResourceSet) -> Result<&'static Operation, S3Error> {
     let marks = header_marks(head);
+    if present.is_empty()
+        && marks == 0
+        && let Some(at) = PLAIN[head.method() as usize][scope as usize]
+    {
+        return Ok(&OPERATIONS[at]);
+    }
     let same = |row: &&Operation| row.method == head.method() && row.scope == scope;
     let matches =
         |row: &&Operation| row.query.is_subset(present) && row.header.bit() & marks == row.header.bit();

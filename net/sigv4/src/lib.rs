@@ -1,6 +1,6 @@
 //! AWS Signature Version 4 for S3: who sent this request, and is its body what they signed.
 //!
-//! Invariant: [`verify`] is the one door. Every kind of authentication is a variant of [`AuthKind`], and
+//! Invariant: [`verify()`] is the one door. Every kind of authentication is a variant of [`AuthKind`], and
 //! there is no way to a [`Verified`] but a constant-time comparison of signatures. Runs on the accepting
 //! core, sans I/O; the [`KeyCache`] belongs to one core. Owner: the wire group (`net/`).
 //! Deliberately absent: policies, users, clocks (the caller says what time it is), S3 operations.

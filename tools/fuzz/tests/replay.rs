@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+#[expect(clippy::disallowed_methods, reason = "a test of the tools reads its seeds; no core runs here")]
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&folder)
@@ -29,8 +30,22 @@ impl Random {
 }
 
 const TOKENS: [&[u8]; 16] = [
-    b"\r\n", b"\n", b"\0", b":", b" ", b"%2F", b"%00", b"&", b"?", b"=", b"<", b"&lt;", b"chunked", b"0",
-    b"ffffffff", b"\r\n\r\n",
+    b"\r\n",
+    b"\n",
+    b"\0",
+    b":",
+    b" ",
+    b"%2F",
+    b"%00",
+    b"&",
+    b"?",
+    b"=",
+    b"<",
+    b"&lt;",
+    b"chunked",
+    b"0",
+    b"ffffffff",
+    b"\r\n\r\n",
 ];
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {

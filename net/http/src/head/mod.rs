@@ -8,8 +8,6 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use stria_base::limits::HEADER_COUNT_MAX;
-
 pub use parse::parse;
 
 /// A request method S3 has a use for.
@@ -60,16 +58,41 @@ struct Span {
 
 const _: () = assert!(stria_base::limits::HEAD_BYTES_MAX <= u16::MAX as usize);
 
-#[derive(Clone, Copy, Debug, Default)]
+/// One header line.
+#[derive(Clone, Copy)]
 struct Field {
     name: Span,
     value: Span,
 }
 
-/// A request head. About 900 bytes inline plus one allocation for the bytes.
-#[derive(Clone, Debug)]
+/// Bytes of one [`Field`] in the index: four little-endian offsets.
+const FIELD_BYTES: usize = 8;
+
+impl Field {
+    fn to_bytes(self) -> [u8; FIELD_BYTES] {
+        let [a, b] = self.name.start.to_le_bytes();
+        let [c, d] = self.name.end.to_le_bytes();
+        let [e, f] = self.value.start.to_le_bytes();
+        let [g, h] = self.value.end.to_le_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    fn from_bytes(bytes: &[u8; FIELD_BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        Self {
+            name: Span { start: u16::from_le_bytes([a, b]), end: u16::from_le_bytes([c, d]) },
+            value: Span { start: u16::from_le_bytes([e, f]), end: u16::from_le_bytes([g, h]) },
+        }
+    }
+}
+
+/// A request head, small to move: one allocation holds its bytes and, behind them, the index of its
+/// header lines.
+#[derive(Clone)]
 pub struct Head {
     bytes: Box<[u8]>,
+    /// Where the index begins.
+    head_bytes: u16,
     method: Method,
     version: Version,
     framing: BodyFraming,
@@ -77,11 +100,15 @@ pub struct Head {
     path: Span,
     query: Option<Span>,
     host: Span,
-    field_count: u8,
-    fields: [Field; HEADER_COUNT_MAX],
 }
 
-const _: () = assert!(HEADER_COUNT_MAX <= u8::MAX as usize);
+impl std::fmt::Debug for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers stay out: they carry signatures and tokens.
+        let path = String::from_utf8_lossy(self.path());
+        write!(f, "Head({:?} {path}, {:?}, {} headers)", self.method, self.framing, self.header_count())
+    }
+}
 
 impl Method {
     /// From the token of a request line; methods are case-sensitive.
@@ -118,8 +145,9 @@ impl Head {
         &self.bytes[usize::from(span.start)..usize::from(span.end)]
     }
 
-    fn fields(&self) -> &[Field] {
-        &self.fields[..usize::from(self.field_count)]
+    fn fields(&self) -> impl Iterator<Item = Field> + Clone + '_ {
+        let (index, _) = self.bytes[usize::from(self.head_bytes)..].as_chunks::<FIELD_BYTES>();
+        index.iter().map(Field::from_bytes)
     }
 
     /// The method.
@@ -161,18 +189,17 @@ impl Head {
     /// Number of header lines.
     #[must_use]
     pub fn header_count(&self) -> usize {
-        usize::from(self.field_count)
+        (self.bytes.len() - usize::from(self.head_bytes)) / FIELD_BYTES
     }
 
     /// All header lines in the order sent: name as sent, value without surrounding white space.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.fields().iter().map(|field| (self.slice(field.name), self.slice(field.value)))
+        self.fields().map(|field| (self.slice(field.name), self.slice(field.value)))
     }
 
     /// The values of every line named `name`, in any case, in the order sent.
     pub fn get_all<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
-        let fields = self.fields().iter();
-        fields.filter(move |field| self.named(field, name)).map(|field| self.slice(field.value))
+        self.fields().filter(move |field| self.named(field, name)).map(|field| self.slice(field.value))
     }
 
     fn named(&self, field: &Field, name: &str) -> bool {
@@ -183,7 +210,7 @@ impl Head {
     /// The value of the first line named `name`, in any case.
     #[must_use]
     pub fn get<'h>(&'h self, name: &str) -> Option<&'h [u8]> {
-        let field = self.fields().iter().find(|field| self.named(field, name))?;
+        let field = self.fields().find(|field| self.named(field, name))?;
         Some(self.slice(field.value))
     }
 

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use stria_base::limits::{HEAD_BYTES_MAX, HEADER_COUNT_MAX};
 
-use super::{BodyFraming, Field, Head, Method, Span, Version};
+use super::{BodyFraming, FIELD_BYTES, Field, Head, Method, Span, Version};
 use crate::HeadError;
 
 /// Parses one head at the start of `bytes`: the head and the number of bytes it took, or `None` when
@@ -33,18 +33,19 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
         return Err(HeadError::BadRequestLine);
     };
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
-    let mut fields = [Field::default(); HEADER_COUNT_MAX];
-    for (field, line) in fields.iter_mut().zip(request.headers.iter()) {
+    let mut store = Vec::with_capacity(len + request.headers.len() * FIELD_BYTES);
+    store.extend_from_slice(bytes);
+    for line in request.headers.iter() {
         if line.name.is_empty() {
             return Err(HeadError::BadHeaderName);
         }
-        *field = Field {
-            name: span_of(bytes, line.name.as_bytes()),
-            value: span_of(bytes, line.value.trim_ascii()),
-        };
+        let name = span_of(bytes, line.name.as_bytes());
+        let value = span_of(bytes, line.value.trim_ascii());
+        store.extend_from_slice(&Field { name, value }.to_bytes());
     }
-    let field_count = request.headers.len() as u8;
     let mut head = Head {
+        bytes: store.into_boxed_slice(),
+        head_bytes: len as u16,
         method: Method::from_token(method.as_bytes()),
         version,
         framing: BodyFraming::None,
@@ -52,9 +53,6 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
         path: Span::default(),
         query: None,
         host: Span::default(),
-        field_count,
-        fields,
-        bytes: bytes.into(),
     };
     let target = span_of(bytes, target.as_bytes());
     set_host(&mut head)?;
@@ -70,33 +68,55 @@ fn head_len(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     }
     let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     let mut line_start = 0;
-    for (at, &byte) in window.iter().enumerate() {
-        // One compare for the common byte: everything of interest is a control character.
-        if byte > b'\r' {
-            continue;
+    let (words, tail) = window.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let mut marks = control_marks(u64::from_le_bytes(*word));
+        while marks != 0 {
+            let at = index * 8 + (marks.trailing_zeros() / 8) as usize;
+            if let Some(len) = control_byte(window, at, &mut line_start)? {
+                return Ok(Some(len));
+            }
+            marks &= marks - 1;
         }
-        match byte {
-            0 => return Err(HeadError::NulByte),
-            b'\r' if window.get(at + 1).is_some_and(|&next| next != b'\n') => {
-                return Err(HeadError::BareLineBreak);
-            }
-            b'\n' => {
-                if at == 0 || window[at - 1] != b'\r' {
-                    return Err(HeadError::BareLineBreak);
-                }
-                if at - 1 == line_start {
-                    // An empty line: before a request line it is noise, after it the end.
-                    return if at == 1 { Err(HeadError::BadRequestLine) } else { Ok(Some(at + 1)) };
-                }
-                line_start = at + 1;
-                if matches!(window.get(line_start), Some(b' ' | b'\t')) {
-                    return Err(HeadError::ObsFold);
-                }
-            }
-            _ => {}
+    }
+    for at in window.len() - tail.len()..window.len() {
+        if let Some(len) = control_byte(window, at, &mut line_start)? {
+            return Ok(Some(len));
         }
     }
     if bytes.len() >= HEAD_BYTES_MAX { Err(HeadError::HeadTooLarge) } else { Ok(None) }
+}
+
+/// The high bit of every byte that is at most CR; perhaps of others above such a byte, never too few.
+const fn control_marks(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LIMIT: u64 = ONES * (b'\r' as u64 + 1);
+    word.wrapping_sub(LIMIT) & !word & (ONES << 7)
+}
+
+/// Judges the byte at `at`; the length of the head if it ends there.
+fn control_byte(window: &[u8], at: usize, line_start: &mut usize) -> Result<Option<usize>, HeadError> {
+    match window[at] {
+        0 => return Err(HeadError::NulByte),
+        b'\r' if window.get(at + 1).is_some_and(|&next| next != b'\n') => {
+            return Err(HeadError::BareLineBreak);
+        }
+        b'\n' => {
+            if at == 0 || window[at - 1] != b'\r' {
+                return Err(HeadError::BareLineBreak);
+            }
+            if at - 1 == *line_start {
+                // An empty line: before a request line it is noise, after it the end.
+                return if at == 1 { Err(HeadError::BadRequestLine) } else { Ok(Some(at + 1)) };
+            }
+            *line_start = at + 1;
+            if matches!(window.get(at + 1), Some(b' ' | b'\t')) {
+                return Err(HeadError::ObsFold);
+            }
+        }
+        _ => {}
+    }
+    Ok(None)
 }
 
 fn map_error(error: httparse::Error) -> HeadError {
@@ -122,10 +142,11 @@ fn span_of(whole: &[u8], part: &[u8]) -> Span {
 }
 
 fn set_host(head: &mut Head) -> Result<(), HeadError> {
-    let mut hosts = head.fields().iter().filter(|field| head.named(field, "host"));
-    let first = hosts.next().map(|field| field.value);
-    if hosts.next().is_some() {
-        return Err(HeadError::DuplicateHost);
+    let mut first = None;
+    for field in head.fields().filter(|field| head.named(field, "host")) {
+        if first.replace(field.value).is_some() {
+            return Err(HeadError::DuplicateHost);
+        }
     }
     match first {
         Some(value) if is_authority(head.slice(value)) => head.host = value,
@@ -203,10 +224,10 @@ fn absolute_authority(text: &[u8]) -> Option<&[u8]> {
 fn framing(head: &Head) -> Result<BodyFraming, HeadError> {
     let (mut length, mut encoding) = (None, None);
     for field in head.fields() {
-        if head.named(field, "content-length") && length.replace(field.value).is_some() {
+        if head.named(&field, "content-length") && length.replace(field.value).is_some() {
             return Err(HeadError::DuplicateContentLength);
         }
-        if head.named(field, "transfer-encoding") && encoding.replace(field.value).is_some() {
+        if head.named(&field, "transfer-encoding") && encoding.replace(field.value).is_some() {
             return Err(HeadError::BadTransferEncoding);
         }
     }
@@ -239,4 +260,21 @@ fn content_length(value: &[u8]) -> Option<u64> {
         length = length.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
     }
     (length <= i64::MAX as u64).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_control_byte_goes_unmarked(bytes: [u8; 8], low in proptest::array::uniform8(0u8..20)) {
+            for word in [bytes, low] {
+                let marks = super::control_marks(u64::from_le_bytes(word)).to_le_bytes();
+                for (byte, mark) in word.into_iter().zip(marks) {
+                    prop_assert!(byte > b'\r' || mark == 0x80);
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! ones is a way in which some other reader of HTTP has disagreed with its neighbour.
 
 use proptest::prelude::*;
+use stria_base::limits::HEADER_COUNT_MAX;
 
 use super::*;
 use crate::HeadError as E;

@@ -118,6 +118,10 @@ fn objects() {
         </CommonPrefixes>
         </ListBucketResult>"#]],
     );
+}
+
+#[test]
+fn objects_v2() {
     let result = ListObjectsV2Result {
         bucket: "bkt",
         prefix: "p q/",
@@ -186,6 +190,10 @@ fn multipart_uploads() {
         <ChecksumType>COMPOSITE</ChecksumType>
         </CompleteMultipartUploadResult>"#]],
     );
+}
+
+#[test]
+fn uploads() {
     let uploads = [UploadEntry {
         key: "k",
         upload_id: "u1",
@@ -237,6 +245,11 @@ fn multipart_uploads() {
         </Upload>
         </ListMultipartUploadsResult>"#]],
     );
+}
+
+#[test]
+fn parts() {
+    let checksum = Hasher::of(Algorithm::Crc32, b"123456789");
     let parts = [PartEntry {
         part_number: 1,
         last_modified_unix_ms: TIME,

@@ -75,6 +75,20 @@ fn authorization_headers() {
             format!("AWS4-HMAC-SHA256 Credential=a/b/20130524/us-east-1/s3/aws4_request, {rest}"),
             AuthError::UnknownAccessKey("a/b".into()),
         ),
+    ];
+    check_authorizations(cases);
+}
+
+fn check_authorizations(cases: Vec<(String, AuthError)>) {
+    for (value, want) in cases {
+        assert_eq!(with_authorization(&value).map(|_| ()), Err(want), "{value}");
+    }
+}
+
+#[test]
+fn lists_of_signed_headers() {
+    let good_credential = format!("Credential={ACCESS_KEY}/20130524/us-east-1/s3/aws4_request");
+    let cases: Vec<(String, AuthError)> = vec![
         (
             format!("AWS4-HMAC-SHA256 {good_credential}, SignedHeaders=, Signature={SIGNATURE}"),
             AuthError::Header(Fault::SignedHeaders),
@@ -106,9 +120,13 @@ fn authorization_headers() {
             AuthError::HeaderNotSigned("range".into()),
         ),
     ];
-    for (value, want) in cases {
-        assert_eq!(with_authorization(&value).map(|_| ()), Err(want), "{value}");
-    }
+    check_authorizations(cases);
+}
+
+#[test]
+fn a_wrong_signature_is_explained() {
+    let good_credential = format!("Credential={ACCESS_KEY}/20130524/us-east-1/s3/aws4_request");
+    let rest = format!("SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={SIGNATURE}");
     let wrong = with_authorization(&format!("AWS4-HMAC-SHA256 {good_credential}, {rest}"));
     let Err(AuthError::SignatureDoesNotMatch(mismatch)) = wrong else { panic!("{wrong:?}") };
     expect_test::expect![[r#"
