@@ -60,6 +60,9 @@ pub(crate) struct Shared {
     /// After closing: buffers still out. Negative before the home core has added its count.
     remaining: AtomicI64,
     home: UnsafeCell<Home>,
+    /// Tells a test whether the memory is still there.
+    #[cfg(test)]
+    alive: std::sync::Arc<()>,
 }
 
 thread_local! {
@@ -110,6 +113,8 @@ impl Slab {
             returned: AtomicU32::new(NONE),
             remaining: AtomicI64::new(0),
             home: UnsafeCell::new(home),
+            #[cfg(test)]
+            alive: std::sync::Arc::default(),
         });
         let shared = NonNull::from(Box::leak(shared));
         HOME.set(shared.as_ptr());

@@ -68,10 +68,13 @@ fn a_buffer_may_outlive_the_core() {
     let there = slab.take(4096).expect("room").buf;
     let early = slab.take(4096).expect("room").buf;
     std::thread::Builder::new().spawn(move || drop(early)).expect("thread").join().expect("no panic");
+    let alive = slab.shared().alive.clone();
     drop(slab);
     here.fill(7);
     assert!(here.iter().all(|&byte| byte == 7));
     std::thread::Builder::new().spawn(move || drop(there)).expect("thread").join().expect("no panic");
+    assert_eq!(std::sync::Arc::strong_count(&alive), 2, "one buffer is out");
     drop(here);
+    assert_eq!(std::sync::Arc::strong_count(&alive), 1, "the last buffer freed the memory");
     let _next = fresh(4 << 20);
 }
