@@ -181,10 +181,11 @@ impl Inner {
 
     /// Asks the kernel to end an operation. Its memory stays until it has.
     pub(crate) fn cancel(&self, id: u64) {
+        let socket = self.ops.borrow_mut().socket_of(id);
         let ended = match self.driver.borrow_mut().as_mut() {
             // A full queue that cannot be flushed leaves the operation to end by itself.
             Some(Driver::Uring(uring)) => uring.cancel(id).ok().and(None),
-            Some(Driver::Epoll(epoll)) => epoll.cancel(id),
+            Some(Driver::Epoll(epoll)) => socket.and_then(|fd| epoll.cancel(id, fd)),
             None => None,
         };
         if let Some(completion) = ended {
