@@ -37,9 +37,11 @@ pub struct SlabConfig {
     /// Upper bound in bytes; rounded down to whole chunks of 4 MiB, at least one. Address space only
     /// until used.
     pub budget_bytes: usize,
-    /// Register chunks with the ring as they come into use (saves 8-20 % of the CPU of large transfers;
-    /// pins them). Ignored by epoll; given up silently at the memlock limit (see [`crate::CoreStats`]).
-    pub register: bool,
+    /// How much of it is registered with the ring at start, in bytes, rounded up to chunks: such buffers
+    /// save CPU on large transfers, and are pinned and resident from then on. Only at start, because
+    /// pinning a chunk takes milliseconds. Ends early at the memlock limit (see
+    /// [`crate::CoreStats`]); ignored by epoll.
+    pub registered_bytes: usize,
 }
 
 /// The buffers that idle connections share for receiving.
@@ -82,7 +84,7 @@ impl CoreConfig {
             pin_cpu: None,
             backend: Backend::Auto,
             sq_entries: 1024,
-            slab: SlabConfig { budget_bytes: 64 << 20, register: true },
+            slab: SlabConfig { budget_bytes: 64 << 20, registered_bytes: 8 << 20 },
             recv_buffers: RecvBufferConfig { count: 256, bytes: 16 << 10 },
             spin_us: 20,
             pool_threads: 4,
@@ -98,5 +100,6 @@ impl CoreConfig {
             && (64..=1 << 20).contains(&recv.bytes)
             && (1..=64).contains(&self.pool_threads)
             && self.slab.budget_bytes <= 1 << 42
+            && self.slab.registered_bytes <= 1 << 42
     }
 }

@@ -181,10 +181,11 @@ impl Inner {
 
     /// Asks the kernel to end an operation. Its memory stays until it has.
     pub(crate) fn cancel(&self, id: u64) {
+        let socket = self.ops.borrow_mut().socket_of(id);
         let ended = match self.driver.borrow_mut().as_mut() {
             // A full queue that cannot be flushed leaves the operation to end by itself.
             Some(Driver::Uring(uring)) => uring.cancel(id).ok().and(None),
-            Some(Driver::Epoll(epoll)) => epoll.cancel(id),
+            Some(Driver::Epoll(epoll)) => socket.and_then(|fd| epoll.cancel(id, fd)),
             None => None,
         };
         if let Some(completion) = ended {
@@ -221,19 +222,18 @@ impl Inner {
         }
     }
 
-    fn take_buf(&self, bytes: usize) -> Option<SlabBuf> {
-        let slab = self.slab.borrow();
-        let slab = slab.as_ref()?;
-        let mut taken = slab.take(bytes)?;
-        if let Some(chunk) = taken.fresh_chunk
-            && let Some(Driver::Uring(uring)) = self.driver.borrow_mut().as_mut()
-            && uring.register_chunk(chunk, slab.chunk(chunk))
-        {
+    /// Makes the first `bytes` of the slab known to the ring, as far as the kernel lets us.
+    pub(crate) fn register_slab(&self, bytes: usize) {
+        let (slab, mut driver) = (self.slab.borrow(), self.driver.borrow_mut());
+        let (Some(slab), Some(Driver::Uring(uring))) = (slab.as_ref(), driver.as_mut()) else { return };
+        let wanted = bytes.div_ceil(crate::slab::CHUNK_BYTES) as u32;
+        for chunk in 0..wanted.min(slab.chunk_count()) {
+            if !uring.register_chunk(chunk, slab.chunk(chunk)) {
+                return;
+            }
             slab.set_registered(chunk);
-            taken.buf.mark_registered();
             bump(&self.counters.slab_chunks_registered);
         }
-        Some(taken.buf)
     }
 
     /// The index under which this core's ring knows the buffer's memory.
@@ -396,7 +396,7 @@ impl Core {
     /// unspecified. `None` at the budget, or when no class is large enough.
     #[must_use]
     pub fn buf(&self, bytes: usize) -> Option<SlabBuf> {
-        self.0.take_buf(bytes)
+        self.0.slab.borrow().as_ref()?.take(bytes)
     }
 
     /// 64 bits of the kernel's random generator, unpredictable to anybody outside the process.

@@ -133,18 +133,17 @@ impl Epoll {
     }
 
     /// Ends an operation that waits for readiness. File operations run to their end.
-    pub(crate) fn cancel(&mut self, user_data: u64) -> Option<Completion> {
+    pub(crate) fn cancel(&mut self, user_data: u64, fd: i32) -> Option<Completion> {
         let cancelled = Some(Completion::new(user_data, -libc::ECANCELED));
         if let Some(position) = self.deferred.iter().position(|&(id, _)| id == user_data) {
             self.deferred.remove(position);
             return cancelled;
         }
-        for state in &mut self.fds {
-            for waiting in [&mut state.reader, &mut state.writer] {
-                if waiting.is_some_and(|(id, _)| id == user_data) {
-                    *waiting = None;
-                    return cancelled;
-                }
+        let state = self.fds.get_mut(fd as usize)?;
+        for waiting in [&mut state.reader, &mut state.writer] {
+            if waiting.is_some_and(|(id, _)| id == user_data) {
+                *waiting = None;
+                return cancelled;
             }
         }
         None

@@ -14,7 +14,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -157,20 +156,7 @@ impl<M: Send> Inbox<M> {
 impl<M: Send> InboxReceiver<M> {
     /// The next message.
     pub async fn recv(&self) -> M {
-        poll_fn(|context| {
-            if let Some(message) = self.try_recv() {
-                return Poll::Ready(message);
-            }
-            self.0.waiting.arm(Core::task_of(context.waker()));
-            match self.try_recv() {
-                Some(message) => {
-                    self.0.waiting.disarm();
-                    Poll::Ready(message)
-                }
-                None => Poll::Pending,
-            }
-        })
-        .await
+        poll_fn(|context| self.0.waiting.poll(Core::task_of(context.waker()), || self.try_recv())).await
     }
 
     /// The next message, if there is one.

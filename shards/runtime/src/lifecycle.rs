@@ -87,6 +87,7 @@ impl Running {
                 return Err(error);
             }
         };
+        inner.register_slab(config.slab.registered_bytes);
         let entered = Some(inner.executor.enter());
         Ok(Self { inner, entered })
     }

@@ -148,21 +148,8 @@ impl<M: Send> MeshPort<M> {
 
     /// The next message and its sender. One task of the core receives.
     pub async fn recv(&self) -> (CoreId, M) {
-        poll_fn(|context| {
-            if let Some(received) = self.try_recv() {
-                return Poll::Ready(received);
-            }
-            let wait = &self.waits.messages[self.core];
-            wait.arm(Core::task_of(context.waker()));
-            match self.try_recv() {
-                Some(received) => {
-                    wait.disarm();
-                    Poll::Ready(received)
-                }
-                None => Poll::Pending,
-            }
-        })
-        .await
+        let wait = &self.waits.messages[self.core];
+        poll_fn(|context| wait.poll(Core::task_of(context.waker()), || self.try_recv())).await
     }
 
     /// The next message, if there is one.

@@ -150,6 +150,11 @@ impl TcpListener {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn accepted_unseen(&self) -> usize {
+        self.queue.results.borrow().len()
+    }
+
     /// The address it is bound to (the port, when 0 was asked for).
     ///
     /// # Errors

@@ -201,6 +201,19 @@ impl OpSlab {
         None
     }
 
+    /// The socket of an operation in flight that may never end by itself.
+    pub(crate) fn socket_of(&mut self, id: u64) -> Option<i32> {
+        match &self.get(id)?.data {
+            OpData::Accept(fd, _)
+            | OpData::Connect(fd, _)
+            | OpData::Recv(fd)
+            | OpData::RecvInto(fd, _)
+            | OpData::Send(fd, _)
+            | OpData::SendMsg(fd, ..) => Some(fd.fd),
+            OpData::None | OpData::File(_) | OpData::FileBuf(..) | OpData::FileMap(..) => None,
+        }
+    }
+
     /// Whether the operation has completed for good.
     pub(crate) fn is_done(&mut self, id: u64) -> bool {
         self.get(id).is_some_and(|entry| matches!(entry.state, State::Done(_)))

@@ -31,7 +31,6 @@ const _: () = assert!(CLASS_BYTES[CLASS_BYTES.len() - 1] == CHUNK_BYTES);
 
 struct Chunk {
     class: u8,
-    seen: bool,
     registered: bool,
     /// Slots below this were carved; above it the chunk is untouched in its present class.
     carved: u16,
@@ -60,6 +59,9 @@ pub(crate) struct Shared {
     /// After closing: buffers still out. Negative before the home core has added its count.
     remaining: AtomicI64,
     home: UnsafeCell<Home>,
+    /// Tells a test whether the memory is still there.
+    #[cfg(test)]
+    alive: std::sync::Arc<()>,
 }
 
 thread_local! {
@@ -68,12 +70,6 @@ thread_local! {
 
 /// The home core's end of the slab.
 pub(crate) struct Slab(NonNull<Shared>);
-
-/// What `Slab::take` gives: the buffer, and the chunk when it came into use for the first time.
-pub(crate) struct Taken {
-    pub(crate) buf: SlabBuf,
-    pub(crate) fresh_chunk: Option<u32>,
-}
 
 impl Slab {
     /// Reserves address space for `budget_bytes`, rounded down to chunks, at least one.
@@ -86,7 +82,6 @@ impl Slab {
         let base = unsafe { map.ptr().add(pad) };
         let chunk = |_| Chunk {
             class: 0,
-            seen: false,
             registered: false,
             carved: 0,
             used: 0,
@@ -110,6 +105,8 @@ impl Slab {
             returned: AtomicU32::new(NONE),
             remaining: AtomicI64::new(0),
             home: UnsafeCell::new(home),
+            #[cfg(test)]
+            alive: std::sync::Arc::default(),
         });
         let shared = NonNull::from(Box::leak(shared));
         HOME.set(shared.as_ptr());
@@ -122,7 +119,7 @@ impl Slab {
     }
 
     /// A buffer of at least `bytes`, or `None` at the budget.
-    pub(crate) fn take(&self, bytes: usize) -> Option<Taken> {
+    pub(crate) fn take(&self, bytes: usize) -> Option<SlabBuf> {
         let shared = self.shared();
         shared.drain_returned();
         let fitting = CLASS_BYTES.iter().position(|&class_bytes| class_bytes >= bytes)?;
@@ -133,20 +130,14 @@ impl Slab {
             home.refused += 1;
             return None;
         };
-        let chunk = &mut home.chunks[(id / SLOTS_PER_CHUNK) as usize];
-        let fresh_chunk = (!chunk.seen).then_some(id / SLOTS_PER_CHUNK);
-        chunk.seen = true;
-        let registered = chunk.registered;
-        let ptr = shared.address(id, class);
-        let buf = SlabBuf {
-            ptr,
+        Some(SlabBuf {
+            ptr: shared.address(id, class),
             shared: self.0,
             id,
             bytes: bytes as u32,
             capacity: CLASS_BYTES[class] as u32,
-            registered,
-        };
-        Some(Taken { buf, fresh_chunk })
+            registered: home.chunks[(id / SLOTS_PER_CHUNK) as usize].registered,
+        })
     }
 
     /// Address range of a chunk, for registration.
@@ -359,10 +350,6 @@ impl SlabBuf {
     /// Chunk in its slab, if the home ring knows it.
     pub(crate) fn registered_chunk(&self) -> Option<u16> {
         self.registered.then_some((self.id / SLOTS_PER_CHUNK) as u16)
-    }
-
-    pub(crate) fn mark_registered(&mut self) {
-        self.registered = true;
     }
 }
 

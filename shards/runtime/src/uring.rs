@@ -103,8 +103,8 @@ impl Uring {
         let (ring, defer_taskrun, coop_taskrun) = build_ring(config.sq_entries.next_power_of_two())?;
         let buffers = BufferRing::new(&ring, &recv_memory)?;
         let registered_max = chunks.min(REGISTERED_MAX);
-        let registers =
-            config.slab.register && ring.submitter().register_buffers_sparse(registered_max).is_ok();
+        let registers = config.slab.registered_bytes > 0
+            && ring.submitter().register_buffers_sparse(registered_max).is_ok();
         let mut uring = Self {
             no_iowait: ring.params().is_feature_no_iowait(),
             ring,

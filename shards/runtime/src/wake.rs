@@ -10,7 +10,7 @@ use crate::executor;
 use std::{
     io,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence},
-    task::{RawWaker, RawWakerVTable, Waker},
+    task::{Poll, RawWaker, RawWakerVTable, Waker},
 };
 
 /// Cores alive at one time in one process.
@@ -108,6 +108,18 @@ impl WaitSlot {
         self.0.store(task.0, Ordering::Relaxed);
         // Pairs with the fence in `notify`: either we see the other side's change, or it sees us.
         fence(Ordering::SeqCst);
+    }
+
+    /// What `look` finds, else the task is announced; looks again after that, because what came in
+    /// between woke nobody.
+    pub(crate) fn poll<T>(&self, task: TaskRef, mut look: impl FnMut() -> Option<T>) -> Poll<T> {
+        if let Some(found) = look() {
+            return Poll::Ready(found);
+        }
+        self.arm(task);
+        let Some(found) = look() else { return Poll::Pending };
+        self.disarm();
+        Poll::Ready(found)
     }
 
     pub(crate) fn disarm(&self) {
@@ -271,3 +283,42 @@ impl Slot {
 
 /// Distance of tasks that share a bit.
 pub(crate) const TASK_STRIDE: usize = WAKE_BITS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_while_a_task_announces_itself_is_found() {
+        let slot = WaitSlot::default();
+        let mut looks = 0;
+        let found = slot.poll(TaskRef::new(0, 1), || {
+            looks += 1;
+            (looks == 2).then_some("message")
+        });
+        assert_eq!(found, Poll::Ready("message"));
+        assert!(!slot.notify(), "nobody waits any more");
+        assert!(slot.poll(TaskRef::new(0, 1), || None::<()>).is_pending());
+    }
+
+    #[test]
+    fn a_wake_before_the_sleep_prevents_it() {
+        let slot = Box::new(Slot::new());
+        assert!(slot.try_sleep());
+        slot.awake();
+        slot.wake(70);
+        assert!(!slot.try_sleep());
+        let mut woken = Vec::new();
+        slot.take_woken(|bit| woken.push(bit));
+        assert_eq!(woken, [70]);
+        assert!(slot.try_sleep(), "taken wakes do not count again");
+    }
+
+    #[test]
+    fn a_waker_names_its_task_and_no_other_waker_does() {
+        let task = TaskRef::new(250, 4_000_000_000);
+        assert_eq!(TaskRef::of(&task.waker().clone()), Some(task));
+        assert_eq!(TaskRef::of(Waker::noop()), None);
+        assert_eq!((task.slot(), task.task()), (250, 4_000_000_000));
+    }
+}
