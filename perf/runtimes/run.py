@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures CPU per operation of the same work on five runtimes, interleaved, and prints medians.
 
-Usage: run.py [--rounds N] [--seconds S] [--file PATH] [--only NAME,...] [--skip-disk]
+Usage: run.py [--rounds N] [--seconds S] [--file PATH] [--only NAME,...] [--skip-disk] [--skip-http]
 CPU is what the scheduler accounts to the server's threads (schedstat), kernel workers on its behalf
 included. On a shared machine this is the trusted figure; rates depend on the neighbours.
 """
@@ -81,6 +81,7 @@ def main():
     parser.add_argument("--file", default="/tmp/stria-runtimes.bin")
     parser.add_argument("--only", default="")
     parser.add_argument("--skip-disk", action="store_true")
+    parser.add_argument("--skip-http", action="store_true")
     options = parser.parse_args()
     names = [n for n in CANDIDATES if not options.only or n in options.only.split(",")]
     commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
@@ -89,6 +90,8 @@ def main():
     print("commit:", commit.stdout.strip())
     works = [("http 1 KiB c=32", lambda n, p: http(n, 1024, 32, options.seconds, p)),
              ("http 1 MiB c=8", lambda n, p: http(n, 1 << 20, 8, options.seconds, p))]
+    if options.skip_http:
+        works = []
     if not options.skip_disk:
         prepare(options.file)
         works += [("disk rr4k qd32", lambda n, _: disk(n, "rr4k", 20_000, options.file)),
