@@ -59,12 +59,18 @@ async fn answer(
         (_, "/health" | "/metrics") => {
             (StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "only GET and HEAD\n".to_owned())
         }
-        _ => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there are /health and /metrics\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "text/plain; charset=utf-8",
+            "there are /health and /metrics\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
-    response.headers_mut().insert("x-content-type-options", hyper::header::HeaderValue::from_static("nosniff"));
+    response
+        .headers_mut()
+        .insert("x-content-type-options", hyper::header::HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 

@@ -138,7 +138,8 @@ impl Control {
 
     async fn serve(mut self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         self.admin.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.admin)?;
         tokio::spawn(crate::admin::serve(listener, self.cores.clone(), self.about));
@@ -170,7 +171,11 @@ async fn answer(meta: &mut MetaStore, cores: &Cores, request: ControlRequest) {
     }
 }
 
-async fn apply(meta: &mut MetaStore, cores: &Cores, command: &Command) -> Result<Arc<Snapshot>, ControlError> {
+async fn apply(
+    meta: &mut MetaStore,
+    cores: &Cores,
+    command: &Command,
+) -> Result<Arc<Snapshot>, ControlError> {
     // Blocks this thread for a sync of LMDB's file; no data core waits for anything but its own request.
     let snapshot = match meta.apply(command) {
         Ok(Ok(snapshot)) => snapshot,

@@ -80,7 +80,7 @@ pub struct Ready {
 }
 
 /// How the memory budget is divided on one core, bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct MemoryShares {
     /// I/O buffers.
     pub slab: usize,
@@ -122,7 +122,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
             IoBackend::Uring => Backend::Uring,
             IoBackend::Epoll => Backend::Epoll,
         },
-        slab: SlabConfig { budget_bytes: shares.slab, register: true },
+        slab: SlabConfig { budget_bytes: shares.slab, ..CoreConfig::new(start.core).slab },
         recv_buffers: shares.receive,
         spin_us: start.config.spin_us,
         ..CoreConfig::new(start.core)
@@ -132,8 +132,20 @@ pub fn run(start: Start) -> std::io::Result<()> {
 
 async fn live(core: Core, start: Start, shares: MemoryShares) {
     let env = RealEnv::new(core.clone());
-    let Start { config, shared, identity, volumes, meeting, port, inbox, control, snapshot, ready, core: me, .. } =
-        start;
+    let Start {
+        config,
+        shared,
+        identity,
+        volumes,
+        meeting,
+        port,
+        inbox,
+        control,
+        snapshot,
+        ready,
+        core: me,
+        ..
+    } = start;
     let opened = match open(&env, &config, identity, &volumes, meeting).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -147,10 +159,9 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         snapshot.buckets.values().map(|bucket| bucket.bucket_id()).collect();
     let swept = engine.sweep(|bucket| known.contains(&bucket)).await;
     let listener = match swept {
-        Ok(()) => core.listen(config.listen).map_err(|error| OpenError::Volume {
-            path: format!("port {}", config.listen).into(),
-            error,
-        }),
+        Ok(()) => core
+            .listen(config.listen)
+            .map_err(|error| OpenError::Volume { path: format!("port {}", config.listen).into(), error }),
         Err(stria_engine::EngineError::Store(error)) => Err(OpenError::Store(error)),
         Err(_) => Err(OpenError::OtherCore),
     };
@@ -179,7 +190,8 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
     env.spawn(take_messages(state.clone(), inbox));
     env.spawn(maintenance::run(state.clone()));
     let uring = !matches!(core.backend(), stria_runtime::ActiveBackend::Epoll);
-    let _ = ready.send((me, Ok(Ready { report: opened.report, uring, flush_method: opened.flush_method, listen })));
+    let _ = ready
+        .send((me, Ok(Ready { report: opened.report, uring, flush_method: opened.flush_method, listen })));
     drop(ready);
     accept(&state, listener).await;
     end(&state).await;
@@ -242,6 +254,9 @@ async fn end(state: &Rc<CoreState>) {
         let _ = race(ended, state.env.sleep(20_000_000)).await;
     }
     if let Err(error) = state.peers.engine().store().shutdown().await {
-        tracing::warn!("core {}: the log could not be sealed ({error}); the next start will replay it", state.env.core().0);
+        tracing::warn!(
+            "core {}: the log could not be sealed ({error}); the next start will replay it",
+            state.env.core().0
+        );
     }
 }

@@ -122,7 +122,9 @@ impl std::error::Error for DataDirError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EROFS) => "; the file system is mounted read-only: remount it, or give another --data",
-        Some(libc::EACCES | libc::EPERM) => "; give a --data directory this user may write, or change its owner",
+        Some(libc::EACCES | libc::EPERM) => {
+            "; give a --data directory this user may write, or change its owner"
+        }
         Some(libc::ENOSPC | libc::EDQUOT) => "; free some space, or give a --data directory on another disk",
         Some(libc::ENOTDIR | libc::EEXIST) => "; a file is in the way: give another --data",
         Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (ulimit -n)",
@@ -191,10 +193,12 @@ impl DataDir {
         fs::create_dir_all(path).map_err(failed("make the data directory", path))?;
         let path = path.canonicalize().map_err(failed("find the data directory", path))?;
         let foreign = !path.join("store.json").exists()
-            && fs::read_dir(&path)
-                .map_err(failed("read the data directory", &path))?
-                .flatten()
-                .any(|entry| !["lock", "lost+found", "credentials.json"].contains(&&*entry.file_name().to_string_lossy()));
+            && fs::read_dir(&path).map_err(failed("read the data directory", &path))?.flatten().any(
+                |entry| {
+                    !["lock", "lost+found", "credentials.json"]
+                        .contains(&&*entry.file_name().to_string_lossy())
+                },
+            );
         if foreign && !path.join("lock").exists() {
             return Err(DataDirError::NotOurs { path });
         }
@@ -216,7 +220,9 @@ impl DataDir {
                 std::fs::TryLockError::Error(error) => Err(failed("lock", &lock_path)(error)),
             };
         }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed("write", &lock_path))?;
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(failed("write", &lock_path))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -269,7 +275,10 @@ impl DataDir {
     ///
     /// # Errors
     /// When they cannot be read or written.
-    pub fn credentials(&self, random: impl FnOnce() -> Credentials) -> Result<(Credentials, bool), DataDirError> {
+    pub fn credentials(
+        &self,
+        random: impl FnOnce() -> Credentials,
+    ) -> Result<(Credentials, bool), DataDirError> {
         let path = self.path.join("credentials.json");
         match fs::read(&path) {
             Ok(bytes) => {
@@ -368,7 +377,8 @@ mod tests {
         let (second, again) = held.credentials(random_credentials).expect("read");
         assert!(new && !again);
         assert_eq!((first.access_key, first.secret_key), (second.access_key, second.secret_key));
-        let mode = fs::metadata(directory.path().join("credentials.json")).expect("exists").permissions().mode();
+        let mode =
+            fs::metadata(directory.path().join("credentials.json")).expect("exists").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -383,7 +393,8 @@ mod tests {
     fn a_newer_store_is_refused() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let held = DataDir::hold(directory.path()).expect("nobody holds it");
-        fs::write(directory.path().join("store.json"), "{\"format\": 2, \"surprise\": true}").expect("writes");
+        fs::write(directory.path().join("store.json"), "{\"format\": 2, \"surprise\": true}")
+            .expect("writes");
         assert!(matches!(held.store(), Err(DataDirError::NewerFormat { found: 2, .. })));
     }
 }

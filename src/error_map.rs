@@ -19,7 +19,9 @@ pub fn s3_error(error: EngineError) -> S3Error {
         }
         EngineError::OverBudget => ErrorCode::SlowDown.into(),
         EngineError::UnreadableRow => {
-            tracing::error!("a row cannot be decoded although its checksum verifies; a newer release wrote it, or this is a bug");
+            tracing::error!(
+                "a row cannot be decoded although its checksum verifies; a newer release wrote it, or this is a bug"
+            );
             ErrorCode::InternalError.into()
         }
         EngineError::Store(error) => store_error(&error),

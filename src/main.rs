@@ -1,2 +1,108 @@
-//! Stria.
-fn main() {}
+//! The `stria` binary: its commands, nothing else.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use stria::{
+    config::{self, Config, LogLevel},
+    datadir::DataDir,
+    serve,
+};
+
+fn main() -> ExitCode {
+    let command = Command::new("stria")
+        .about("S3-compatible object store: one pinned thread per core, every acknowledged object durable")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(config::flags_command(
+            Command::new("serve")
+                .about("Serve S3; makes the data directory and root credentials on first start"),
+        ))
+        .subcommand(config::flags_command(
+            Command::new("info").about("Show what the options mean and what the data directory holds"),
+        ))
+        .subcommand(
+            Command::new("options")
+                .about("List every option")
+                .arg(clap::arg!(--markdown "As docs/config.md").action(clap::ArgAction::SetTrue)),
+        );
+    let matches = command.get_matches();
+    let outcome = match matches.subcommand() {
+        Some(("serve", flags)) => configured(flags).and_then(|config| {
+            start_log(config.log_level);
+            serve::serve(config, &mut |line| println!("{line}")).map_err(|error| error.to_string())
+        }),
+        Some(("info", flags)) => configured(flags).and_then(|config| info(&config)),
+        Some(("options", flags)) => {
+            options(flags.get_flag("markdown"));
+            Ok(())
+        }
+        _ => Err("give a command; stria --help lists them".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("stria: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configured(flags: &ArgMatches) -> Result<Config, String> {
+    config::resolve(flags, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())
+}
+
+fn start_log(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr).init();
+}
+
+fn options(markdown: bool) {
+    if markdown {
+        print!("{}", config::markdown());
+        return;
+    }
+    for option in config::table::OPTIONS {
+        let name = format!("--{} {}", option.name, option.value);
+        println!("{name:<26} {}  {}", config::table::env_name(option), option.help);
+    }
+}
+
+fn info(config: &Config) -> Result<(), String> {
+    println!("stria {}", env!("CARGO_PKG_VERSION"));
+    println!("durability      sync {}", config.sync);
+    println!("cores           {}", config.cores);
+    println!("memory          {}", config::print_size(config.memory_bytes));
+    match stria_runtime::probe() {
+        Ok(_) => println!("io_uring        usable"),
+        Err(missing) => println!("io_uring        not usable: {missing}"),
+    }
+    println!("data directory  {}", config.data.display());
+    if !config.data.join("store.json").exists() {
+        println!("store           none yet; the first `stria serve` makes it");
+        return Ok(());
+    }
+    let directory = DataDir::hold(&config.data).map_err(|error| error.to_string())?;
+    let record = directory.store().map_err(|error| error.to_string())?;
+    if let Some(record) = record {
+        println!("store           {} (format {})", record.uuid, record.format);
+        println!("placement       {} placement groups on {} volumes", record.pg_count, record.volumes.len());
+        for (i, volume) in record.volumes.iter().enumerate() {
+            let path = directory.path().join(&volume.path);
+            let bytes = volume.bytes.or_else(|| std::fs::metadata(&path).ok().map(|m| m.len())).unwrap_or(0);
+            println!("  volume {i:<4}   {} ({})", path.display(), config::print_size(bytes));
+        }
+    }
+    let meta = stria_meta::MetaStore::open(&directory.meta_path()).map_err(|error| error.to_string())?;
+    println!("buckets         {}", meta.snapshot().buckets.len());
+    for bucket in meta.snapshot().buckets.values() {
+        println!("  {}", bucket.name);
+    }
+    Ok(())
+}

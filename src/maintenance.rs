@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use stria_engine::calls::{Relocate, Release};
+use stria_engine::calls::{Release, Relocate};
 use stria_env::Env;
 use stria_store::LogSegment;
 
@@ -24,7 +24,11 @@ pub async fn run(state: Rc<CoreState>) {
         let Some(segment) = store.cleaning_candidate() else { continue };
         store.set_cleaning(true);
         if let Err(error) = clean(&state, segment).await {
-            tracing::warn!("log segment {} of volume {} is not cleaned: {error}", segment.segment, segment.volume.0);
+            tracing::warn!(
+                "log segment {} of volume {} is not cleaned: {error}",
+                segment.segment,
+                segment.volume.0
+            );
             // What is unreadable stays unreadable: look again much later.
             state.env.sleep(60 * REST_NS).await;
         }

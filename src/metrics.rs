@@ -88,7 +88,12 @@ impl crate::state::CoreState {
         let counters = &self.counters;
         CoreReport {
             core: runtime.id().0,
-            operations: counters.by_operation.borrow().iter().map(|(op, count)| (op.name(), *count)).collect(),
+            operations: counters
+                .by_operation
+                .borrow()
+                .iter()
+                .map(|(op, count)| (op.name(), *count))
+                .collect(),
             unrouted: counters.unrouted.get(),
             connections: u64::from(self.connections.get()),
             accepted: counters.accepted.get(),
@@ -112,26 +117,38 @@ const METRICS: &[Metric] = &[
     ("stria_cache_bytes", "Bytes of cached bodies.", "gauge", |r| r.cache.0 as f64),
     ("stria_cache_hits_total", "Bodies found in the cache.", "counter", |r| r.cache.1 as f64),
     ("stria_cache_misses_total", "Bodies not found in the cache.", "counter", |r| r.cache.2 as f64),
-    ("stria_io_uring", "1 when I/O goes through io_uring, 0 for epoll.", "gauge", |r| f64::from(u8::from(r.uring))),
+    ("stria_io_uring", "1 when I/O goes through io_uring, 0 for epoll.", "gauge", |r| {
+        f64::from(u8::from(r.uring))
+    }),
     ("stria_loop_turns_total", "Turns of the core's loop.", "counter", |r| r.runtime.turns as f64),
     ("stria_enters_total", "System calls that submit and wait.", "counter", |r| r.runtime.enters as f64),
     ("stria_completions_total", "Completions reaped.", "counter", |r| r.runtime.completions as f64),
     ("stria_cq_overflows_total", "Completion queue overflows.", "counter", |r| r.runtime.cq_overflows as f64),
     ("stria_stalls_total", "Task polls above 100 us.", "counter", |r| r.runtime.stalls as f64),
-    ("stria_receive_starved_total", "Receives that waited for a buffer.", "counter", |r| r.runtime.recv_starved as f64),
+    ("stria_receive_starved_total", "Receives that waited for a buffer.", "counter", |r| {
+        r.runtime.recv_starved as f64
+    }),
     ("stria_buffers_used_bytes", "I/O buffers handed out.", "gauge", |r| r.runtime.slab_used_bytes as f64),
-    ("stria_buffers_refused_total", "Buffers the budget refused.", "counter", |r| r.runtime.slab_refused as f64),
+    ("stria_buffers_refused_total", "Buffers the budget refused.", "counter", |r| {
+        r.runtime.slab_refused as f64
+    }),
     ("stria_rows", "Rows of the index.", "gauge", |r| r.store.rows as f64),
     ("stria_index_bytes", "Memory of the index.", "gauge", |r| r.store.index_bytes as f64),
     ("stria_log_frames_total", "Log frames written.", "counter", |r| r.store.frames as f64),
     ("stria_log_bytes_total", "Log bytes written.", "counter", |r| r.store.log_bytes_written as f64),
     ("stria_log_segments", "Log segments in use.", "gauge", |r| r.store.log_segments as f64),
     ("stria_log_live_bytes", "Log bytes that make visible rows.", "gauge", |r| r.store.live_log_bytes as f64),
-    ("stria_log_segments_cleaned_total", "Log segments cleaned.", "counter", |r| r.store.cleaned_segments as f64),
-    ("stria_log_relocated_bytes_total", "Log bytes rewritten by cleaning.", "counter", |r| r.store.relocated_bytes as f64),
+    ("stria_log_segments_cleaned_total", "Log segments cleaned.", "counter", |r| {
+        r.store.cleaned_segments as f64
+    }),
+    ("stria_log_relocated_bytes_total", "Log bytes rewritten by cleaning.", "counter", |r| {
+        r.store.relocated_bytes as f64
+    }),
     ("stria_volume_bytes", "Bytes of all segments.", "gauge", |r| r.store.volume_bytes as f64),
     ("stria_volume_free_bytes", "Bytes of segments not in use.", "gauge", |r| r.store.free_bytes as f64),
-    ("stria_pgs_needing_repair", "Placement groups that are read-only.", "gauge", |r| r.store.needs_repair as f64),
+    ("stria_pgs_needing_repair", "Placement groups that are read-only.", "gauge", |r| {
+        r.store.needs_repair as f64
+    }),
     ("stria_log_failed", "1 when the core's log failed.", "gauge", |r| f64::from(u8::from(r.store.failed))),
 ];
 

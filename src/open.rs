@@ -12,8 +12,8 @@ use std::{
 use stria_base::{CoreId, VolumeId};
 use stria_env::{Disk, Env};
 use stria_store::{
-    Extent, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy, VolumeIdentity, Volumes,
-    format_volume, replay,
+    Extent, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy, VolumeIdentity,
+    Volumes, format_volume, replay,
 };
 
 use crate::{
@@ -68,8 +68,9 @@ impl Meeting {
         for (to, part) in self.to.iter().zip(parts) {
             to.send(part).map_err(|_| OpenError::OtherCore)?;
         }
-        let received =
-            (0..self.to.len()).map(|_| self.from.recv().map_err(|_| OpenError::OtherCore)).collect::<Result<_, _>>();
+        let received = (0..self.to.len())
+            .map(|_| self.from.recv().map_err(|_| OpenError::OtherCore))
+            .collect::<Result<_, _>>();
         // A core that runs ahead must not have its next part taken for this one.
         self.barrier.wait();
         received
@@ -101,14 +102,16 @@ impl From<StoreError> for OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Store(StoreError::NoBuffer) => {
-                f.write_str("the memory budget is too small for this many cores; raise --memory or lower --cores")
-            }
+            Self::Store(StoreError::NoBuffer) => f.write_str(
+                "the memory budget is too small for this many cores; raise --memory or lower --cores",
+            ),
             Self::Store(error) => write!(f, "{error}"),
             Self::Volume { path, error } => {
                 write!(f, "cannot open the volume {}: {error}", path.display())?;
                 match error.kind() {
-                    std::io::ErrorKind::NotFound => f.write_str("; a drive may be missing: attach it and start again"),
+                    std::io::ErrorKind::NotFound => {
+                        f.write_str("; a drive may be missing: attach it and start again")
+                    }
                     std::io::ErrorKind::PermissionDenied => f.write_str("; give this user access to it"),
                     _ => Ok(()),
                 }
@@ -206,7 +209,9 @@ fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Re
     }
     let parts = (0..cores).map(|core| Handover::Extents(parts.remove(&core).unwrap_or_default())).collect();
     for part in meeting.exchange(parts)? {
-        let Handover::Extents(extents) = part else { unreachable!("the barrier keeps the two exchanges apart") };
+        let Handover::Extents(extents) = part else {
+            unreachable!("the barrier keeps the two exchanges apart")
+        };
         for (volume, extents) in extents {
             store.adopt(volume, &extents)?;
         }

@@ -56,7 +56,8 @@ impl Peers {
     pub fn start(env: RealEnv, cores: u16, engine: Engine<RealEnv>, port: MeshPort<Message>) -> Self {
         let me = env.core();
         port.bind(env.runtime());
-        let peers = Self(Rc::new(Inner { env: env.clone(), me, cores, engine, port, waiting: RefCell::default() }));
+        let peers =
+            Self(Rc::new(Inner { env: env.clone(), me, cores, engine, port, waiting: RefCell::default() }));
         env.spawn(peers.clone().serve());
         peers
     }

@@ -155,14 +155,16 @@ impl RealDisk {
         let len = file.len_bytes()?;
         Ok(Self(
             Rc::new(Volume {
-            fixed: file.is_device()?,
-            file,
-            len_bytes: Cell::new(len - len % BLOCK_BYTES),
-            growing: Semaphore::new(1),
-            options,
-            durable: options.durable.unwrap_or_else(|| durable_method(path)),
-            caching,
-        }), Slice::WHOLE))
+                fixed: file.is_device()?,
+                file,
+                len_bytes: Cell::new(len - len % BLOCK_BYTES),
+                growing: Semaphore::new(1),
+                options,
+                durable: options.durable.unwrap_or_else(|| durable_method(path)),
+                caching,
+            }),
+            Slice::WHOLE,
+        ))
     }
 
     /// The volume that is `bytes` of this device from `base` on, both multiples of 4 KiB. It never grows.

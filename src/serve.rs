@@ -101,7 +101,10 @@ impl std::fmt::Display for ServeError {
                         write!(f, "; another program uses the port: stop it, or give another with --{option}")
                     }
                     std::io::ErrorKind::PermissionDenied => {
-                        write!(f, "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or give another with --{option}")
+                        write!(
+                            f,
+                            "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or give another with --{option}"
+                        )
                     }
                     std::io::ErrorKind::AddrNotAvailable => {
                         write!(f, "; this machine has no such address: give one of its own with --{option}")
@@ -142,7 +145,9 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
     let (credentials, are_new) = credentials(&config, &directory)?;
     let meta = MetaStore::open(&directory.meta_path())?;
     let (record, volumes) = store_record(&config, &directory)?;
-    raise_descriptor_limit();
+    // Each connection is a descriptor, and the soft limit of many systems is 1,024. At the hard limit
+    // further connections wait in the backlog, so a failure here is nothing to stop for.
+    let _ = stria_runtime::raise_descriptor_limit();
     let config = Arc::new(config);
     let shared = Arc::new(shared(&config, &credentials, record.pg_count));
     let cores = start_cores(&config, &shared, &record, volumes, meta.snapshot())?;
@@ -226,7 +231,11 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
     })?;
     let paths = record.volumes.iter().enumerate().map(|(i, volume)| VolumePath {
         id: VolumeId(i as u16),
-        path: if volume.path.is_absolute() { volume.path.clone() } else { directory.path().join(&volume.path) },
+        path: if volume.path.is_absolute() {
+            volume.path.clone()
+        } else {
+            directory.path().join(&volume.path)
+        },
         base_bytes: volume.base_bytes,
         bytes: volume.bytes,
         is_new: i >= volumes_kept,
@@ -236,7 +245,8 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
 }
 
 fn check_fixed(config: &Config, record: &StoreRecord) -> Result<(), ServeError> {
-    let devices: Vec<_> = record.volumes.iter().filter(|volume| volume.bytes.is_some()).map(|v| &v.path).collect();
+    let devices: Vec<_> =
+        record.volumes.iter().filter(|volume| volume.bytes.is_some()).map(|v| &v.path).collect();
     let same = |device: &Path| devices.iter().any(|known| datadir::same_file(device, known).unwrap_or(false));
     if let Some(other) = config.devices.iter().find(|device| !same(device)) {
         let made_with = if devices.is_empty() {
@@ -368,7 +378,9 @@ fn wait_ready(
         match ready.recv() {
             Ok((_, Ok(core))) => all.push(core),
             Ok((core, Err(error))) => return Err(ServeError::Core { core, error }),
-            Err(_) => return Err(ServeError::Reactor(std::io::Error::other("a core ended before it was ready"))),
+            Err(_) => {
+                return Err(ServeError::Reactor(std::io::Error::other("a core ended before it was ready")));
+            }
         }
     }
     Ok(all)
@@ -387,12 +399,10 @@ fn allowed_cpus() -> Vec<usize> {
     list.split(',').filter_map(range).flatten().collect()
 }
 
-/// Each connection is a descriptor; the soft limit of many systems is 1,024.
-fn raise_descriptor_limit() {
-    crate::maintenance::raise_descriptor_limit();
-}
-
-#[expect(clippy::too_many_arguments, reason = "a page of text is put together from everything the start found out")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a page of text is put together from everything the start found out"
+)]
 fn banner(
     config: &Config,
     credentials: &Credentials,
@@ -405,7 +415,8 @@ fn banner(
 ) {
     let listen = ready.first().map_or(config.listen, |ready| ready.listen);
     let endpoint = format!("http://{listen}");
-    let (bytes, ns) = ready.iter().fold((0, 0), |(bytes, ns), core| (bytes + core.report.bytes, core.report.ns.max(ns)));
+    let (bytes, ns) =
+        ready.iter().fold((0, 0), |(bytes, ns), core| (bytes + core.report.bytes, core.report.ns.max(ns)));
     let uring = ready.iter().all(|core| core.uring);
     print(&format!("stria {} is serving S3", env!("CARGO_PKG_VERSION")));
     print(&format!("  endpoint    {endpoint}   region {}", config.region));

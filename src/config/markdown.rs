@@ -31,7 +31,8 @@ pub fn markdown() -> String {
             Scope::Store => "store",
             Scope::Node => "node",
         };
-        let default = if option.default.is_empty() { "–".to_owned() } else { format!("`{}`", option.default) };
+        let default =
+            if option.default.is_empty() { "–".to_owned() } else { format!("`{}`", option.default) };
         page.push_str(&format!(
             "| `--{}` | `{}` | {value} | {default} | {scope} | {} |\n",
             option.name,

@@ -39,7 +39,11 @@ impl std::fmt::Display for Sync {
         match self {
             Self::Always => f.write_str("always: 200 means on stable media"),
             Self::Threshold { bytes } => {
-                write!(f, "threshold: a power cut may lose the last {} of writes per core", print_size(*bytes))
+                write!(
+                    f,
+                    "threshold: a power cut may lose the last {} of writes per core",
+                    print_size(*bytes)
+                )
             }
             Self::Periodic { ms } => write!(f, "periodic: a power cut may lose the last {ms} ms of writes"),
             Self::None => f.write_str("none: a power cut may lose what the device had not written"),

@@ -86,11 +86,20 @@ type Values = BTreeMap<&'static str, Raw>;
 /// A clap command with one argument per option, plus `--config`.
 #[must_use]
 pub fn flags_command(command: Command) -> Command {
-    let config = Arg::new("config").long("config").value_name("FILE").help("TOML file of the options below [env: STRIA_CONFIG]");
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("TOML file of the options below [env: STRIA_CONFIG]");
     OPTIONS.iter().fold(command.arg(config), |command, option| {
         let many = matches!(option.kind, Kind::Paths | Kind::Texts);
         let action = if many { ArgAction::Append } else { ArgAction::Set };
-        command.arg(Arg::new(option.name).long(option.name).value_name(option.value).action(action).help(help_line(option)))
+        command.arg(
+            Arg::new(option.name)
+                .long(option.name)
+                .value_name(option.value)
+                .action(action)
+                .help(help_line(option)),
+        )
     })
 }
 
@@ -202,7 +211,11 @@ impl Reader<'_> {
         self.raw(name).map(|raw| raw.values).unwrap_or_default()
     }
 
-    fn wrong<T>(name: &'static str, (value, source): (String, String), wanted: String) -> Result<T, ConfigError> {
+    fn wrong<T>(
+        name: &'static str,
+        (value, source): (String, String),
+        wanted: String,
+    ) -> Result<T, ConfigError> {
         Err(ConfigError::Value { option: name, source, value, wanted })
     }
 
@@ -229,9 +242,11 @@ impl Reader<'_> {
         let Some(given) = self.text(name) else { return Ok(None) };
         match parse_size(&given.0) {
             Some(bytes) if (min..=max).contains(&bytes) => Ok(Some(bytes)),
-            Some(_) => {
-                Self::wrong(name, given, format!("give a size from {} to {}", print_size(min), print_size(max)))
-            }
+            Some(_) => Self::wrong(
+                name,
+                given,
+                format!("give a size from {} to {}", print_size(min), print_size(max)),
+            ),
             None => Self::wrong(name, given, "give a size such as 512M or 4G".to_owned()),
         }
     }
@@ -285,7 +300,8 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         pin: read.bool("pin")?,
         memory_bytes: read.size("memory")?.unwrap_or_else(memory_default),
         sync: sync(&read)?,
-        io_backend: [IoBackend::Auto, IoBackend::Uring, IoBackend::Epoll][read.choice("io-backend")?.unwrap_or(0)],
+        io_backend: [IoBackend::Auto, IoBackend::Uring, IoBackend::Epoll]
+            [read.choice("io-backend")?.unwrap_or(0)],
         flush_method: [FlushMethod::Auto, FlushMethod::Fdatasync, FlushMethod::Dsync]
             [read.choice("flush-method")?.unwrap_or(0)],
         spin_us: read.count("spin-us")? as u32,

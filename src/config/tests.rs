@@ -12,9 +12,11 @@ fn from(flags: &[&str], env: &[(&str, &str)]) -> Result<Config, ConfigError> {
 fn flags_win_over_environment_and_environment_over_file() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("stria.toml");
-    std::fs::write(&file, "region = \"file\"\ncores = 3\nsync-ms = 7\nsync = \"periodic\"\n").expect("writes");
+    std::fs::write(&file, "region = \"file\"\ncores = 3\nsync-ms = 7\nsync = \"periodic\"\n")
+        .expect("writes");
     let file = file.to_str().expect("a UTF-8 path");
-    let config = from(&["--config", file, "--region", "flag"], &[("STRIA_CORES", "2"), ("STRIA_REGION", "env")]);
+    let config =
+        from(&["--config", file, "--region", "flag"], &[("STRIA_CORES", "2"), ("STRIA_REGION", "env")]);
     let config = config.expect("resolves");
     assert_eq!((config.region.as_str(), config.cores), ("flag", 2));
     assert_eq!(config.sync, Sync::Periodic { ms: 7 });
@@ -24,12 +26,16 @@ fn flags_win_over_environment_and_environment_over_file() {
 fn a_preset_only_fills_in_for_sync() {
     assert_eq!(from(&[], &[]).expect("resolves").sync, Sync::Always);
     assert_eq!(from(&["--preset", "performance"], &[]).expect("resolves").sync, Sync::None);
-    assert_eq!(from(&["--preset", "performance", "--sync", "always"], &[]).expect("resolves").sync, Sync::Always);
+    assert_eq!(
+        from(&["--preset", "performance", "--sync", "always"], &[]).expect("resolves").sync,
+        Sync::Always
+    );
 }
 
 #[test]
 fn wrong_values_name_their_source_and_the_remedy() {
-    let message = |flags: &[&str], env: &[(&str, &str)]| from(flags, env).expect_err("is refused").to_string();
+    let message =
+        |flags: &[&str], env: &[(&str, &str)]| from(flags, env).expect_err("is refused").to_string();
     assert_eq!(
         message(&[], &[("STRIA_MEMORY", "1M")]),
         "memory = '1M' (from STRIA_MEMORY) is not valid: give a size from 256 MiB to 1024 TiB"

@@ -7,7 +7,6 @@
 use std::io;
 
 use stria_base::limits::{BODY_BYTES_PER_SECOND_MIN, BODY_RATE_GRACE_MS};
-use stria_env::{Env, IoBuf};
 use stria_http::{BodyFraming, chunked};
 use stria_runtime::SlabBuf;
 use stria_s3::{ErrorCode, S3Error};
@@ -169,12 +168,21 @@ impl<'c> Body<'c> {
     /// Sends `100 Continue` when the client waits for it, before the first read.
     async fn announce(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.expects_continue) && self.input.data().is_empty() && !self.done {
-            self.input.stream.send_bytes(bytes::Bytes::from_static(CONTINUE)).await.map_err(|_| Failure::Gone)?;
+            self.input
+                .stream
+                .send_bytes(bytes::Bytes::from_static(CONTINUE))
+                .await
+                .map_err(|_| Failure::Gone)?;
         }
         Ok(())
     }
 
-    async fn receive_into(&mut self, buf: SlabBuf, from: usize, to: usize) -> Result<(usize, SlabBuf), Failure> {
+    async fn receive_into(
+        &mut self,
+        buf: SlabBuf,
+        from: usize,
+        to: usize,
+    ) -> Result<(usize, SlabBuf), Failure> {
         match self.input.receive_into(buf, from, to, STALL_TIMEOUT_MS).await {
             Ok((Ok(0), _)) | Ok((Err(_), _)) => Err(Failure::Gone),
             Ok((Ok(got), buf)) => {

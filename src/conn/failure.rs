@@ -33,6 +33,7 @@ impl From<EngineError> for Failure {
 /// The S3 error of a code that the signature layer, which knows no S3, only names.
 #[must_use]
 pub fn named(code: &str, message: Option<&'static str>) -> S3Error {
-    let code = ErrorCode::ALL.iter().copied().find(|known| known.name() == code).unwrap_or(ErrorCode::AccessDenied);
+    let code =
+        ErrorCode::ALL.iter().copied().find(|known| known.name() == code).unwrap_or(ErrorCode::AccessDenied);
     S3Error { message, ..S3Error::from(code) }
 }

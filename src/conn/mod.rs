@@ -132,7 +132,10 @@ async fn send(state: &Rc<CoreState>, input: &mut Input, reply: Reply) -> bool {
         match rest.next().await {
             Ok(None) => return true,
             Ok(Some(piece)) => {
-                if !matches!(runtime.timeout(SEND_TIMEOUT_NS, input.stream.send_bytes(piece)).await, Ok(Ok(()))) {
+                if !matches!(
+                    runtime.timeout(SEND_TIMEOUT_NS, input.stream.send_bytes(piece)).await,
+                    Ok(Ok(()))
+                ) {
                     return false;
                 }
             }

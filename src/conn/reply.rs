@@ -87,7 +87,12 @@ impl ReplyTo<'_> {
         Reply { status, head, body }
     }
 
-    fn head(&self, status: u16, length: Option<u64>, fields: impl FnOnce(&mut response::Head<'_>)) -> Vec<u8> {
+    fn head(
+        &self,
+        status: u16,
+        length: Option<u64>,
+        fields: impl FnOnce(&mut response::Head<'_>),
+    ) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES_TYPICAL);
         let mut head = response::Head::new(&mut bytes, status);
         head.date(self.state.date.borrow_mut().at(self.state.now_ms() / 1000));

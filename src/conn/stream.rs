@@ -102,7 +102,10 @@ impl ObjectStream {
                 }
             }
         };
-        assert!(!piece.is_empty() && piece.len() as u64 <= end - self.at, "a piece lies inside what was asked");
+        assert!(
+            !piece.is_empty() && piece.len() as u64 <= end - self.at,
+            "a piece lies inside what was asked"
+        );
         self.at += piece.len() as u64;
         self.read_ahead(end);
         Ok(Some(piece))
@@ -178,11 +181,18 @@ impl ObjectStream {
 }
 
 /// Reads, waiting for a buffer when all are in use: in the middle of a body there is no other answer.
-async fn read_waiting(state: &CoreState, body: &ExtentBody, from: u64, bytes: u64) -> Result<Bytes, StoreError> {
+async fn read_waiting(
+    state: &CoreState,
+    body: &ExtentBody,
+    from: u64,
+    bytes: u64,
+) -> Result<Bytes, StoreError> {
     let deadline = state.env.mono_ns() + BUFFER_WAIT_NS_MAX;
     loop {
         match read_extents(state.peers.engine().volumes(), body, from, bytes).await {
-            Err(StoreError::NoBuffer) if state.env.mono_ns() < deadline => state.env.sleep(BUFFER_RETRY_NS).await,
+            Err(StoreError::NoBuffer) if state.env.mono_ns() < deadline => {
+                state.env.sleep(BUFFER_RETRY_NS).await
+            }
             done => return done,
         }
     }

@@ -15,7 +15,9 @@ use stria_s3::{
 
 use super::{
     Request, name_key,
-    object_meta::{checksum_type, parse_etag, stored_checksum, wire_algorithm, wire_checksum, write_condition},
+    object_meta::{
+        checksum_type, parse_etag, stored_checksum, wire_algorithm, wire_checksum, write_condition,
+    },
     store_body::read_xml,
 };
 use crate::conn::{body::Body, failure::Failure, reply::Reply};
@@ -117,8 +119,10 @@ fn assemble(
     };
     let checksum = object_checksum(wanted, upload, &parts)?;
     meta.checksum = checksum.and_then(|(checksum, kind)| stored_checksum(&checksum, kind));
-    let picked =
-        parts.iter().map(|part| PickedPart { number: part.number, seq: part.seq, bytes: part.meta.size }).collect();
+    let picked = parts
+        .iter()
+        .map(|part| PickedPart { number: part.number, seq: part.seq, bytes: part.meta.size })
+        .collect();
     Ok(Assembled { picked, meta })
 }
 
@@ -180,7 +184,10 @@ fn object_checksum(
         && expected.algorithm == computed.algorithm
         && expected != computed
     {
-        return Err(S3Error::new(ErrorCode::BadDigest, "The checksum of the object does not match the one given."));
+        return Err(S3Error::new(
+            ErrorCode::BadDigest,
+            "The checksum of the object does not match the one given.",
+        ));
     }
     Ok(computed.map(|checksum| (checksum, kind)))
 }

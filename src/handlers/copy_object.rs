@@ -102,7 +102,8 @@ fn target_meta(wanted: &CopyObject, source: &ObjectMeta) -> Result<ObjectMeta, S
         Directive::Replace => put_content(&mut meta, &wanted.content)?,
         Directive::Copy => {
             meta.headers.clone_from(&source.headers);
-            meta.headers.retain(|(header, _)| *header != stria_engine::object::ContentHeader::WebsiteRedirect);
+            meta.headers
+                .retain(|(header, _)| *header != stria_engine::object::ContentHeader::WebsiteRedirect);
             meta.user.clone_from(&source.user);
             meta.storage_class = stored_class(wanted.content.storage_class)?;
             if let Some(location) = &wanted.content.website_redirect {

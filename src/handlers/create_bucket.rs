@@ -46,7 +46,9 @@ fn again_or(request: &Request<'_>, error: ControlError) -> Result<Reply, Failure
                 return refused(ErrorCode::BucketAlreadyExists);
             }
             if request.state.shared.region == "us-east-1" {
-                return Ok(request.to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())));
+                return Ok(request
+                    .to
+                    .empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())));
             }
             refused(ErrorCode::BucketAlreadyOwnedByYou)
         }

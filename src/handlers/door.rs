@@ -34,7 +34,10 @@ pub type Admitted = (Allowed, PayloadMode, Option<aws_chunked::Decoder>);
 /// S3's authentication errors, or `AccessDenied`.
 pub fn admit(state: &Rc<CoreState>, head: &Head, route: &Route<'_>) -> Result<Admitted, S3Error> {
     if route.op() == Op::QueryApi {
-        return Err(S3Error::new(ErrorCode::NotImplemented, "IAM, STS and SNS are not implemented by this server yet."));
+        return Err(S3Error::new(
+            ErrorCode::NotImplemented,
+            "IAM, STS and SNS are not implemented by this server yet.",
+        ));
     }
     let shared = &state.shared;
     let secrets = OneKey { access_key: &shared.access_key, secret: &shared.secret_key.0 };

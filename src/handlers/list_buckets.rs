@@ -20,11 +20,13 @@ pub fn list_buckets(request: &Request<'_>) -> Result<Reply, Failure> {
         Some(token) => Bound::Excluded(token.as_str()),
         None => Bound::Unbounded,
     };
-    let owned = snapshot.buckets.range::<str, _>((from, Bound::Unbounded)).map(|(_, bucket)| bucket).filter(|bucket| {
-        bucket.owner == request.allowed.principal()
-            && wanted.prefix.as_deref().is_none_or(|prefix| bucket.name.starts_with(prefix))
-            && wanted.bucket_region.as_deref().is_none_or(|region| bucket.region == region)
-    });
+    let owned = snapshot.buckets.range::<str, _>((from, Bound::Unbounded)).map(|(_, bucket)| bucket).filter(
+        |bucket| {
+            bucket.owner == request.allowed.principal()
+                && wanted.prefix.as_deref().is_none_or(|prefix| bucket.name.starts_with(prefix))
+                && wanted.bucket_region.as_deref().is_none_or(|region| bucket.region == region)
+        },
+    );
     let mut buckets: Vec<_> = owned.take(page_max.saturating_add(1)).collect();
     let more = buckets.len() > page_max;
     buckets.truncate(page_max);

@@ -11,7 +11,10 @@ use stria_meta::Bucket;
 use stria_s3::{
     checksum::{Algorithm, ChecksumType},
     request::{ContinuationToken, ListObjects, ListObjectsV2},
-    response::{Contents, ListObjectsResult, ListObjectsV2Result, Owner, list_objects as write_v1, list_objects_v2 as write_v2},
+    response::{
+        Contents, ListObjectsResult, ListObjectsV2Result, Owner, list_objects as write_v1,
+        list_objects_v2 as write_v2,
+    },
 };
 
 use super::{

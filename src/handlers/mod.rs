@@ -30,7 +30,10 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use stria_base::ids::pg_of;
-use stria_engine::{calls::{Place, UploadPlace}, keys::UploadId};
+use stria_engine::{
+    calls::{Place, UploadPlace},
+    keys::UploadId,
+};
 use stria_env::Env;
 use stria_http::Head;
 use stria_meta::Bucket;
@@ -40,7 +43,9 @@ use stria_sigv4::PayloadMode;
 use self::door::Allowed;
 use crate::{
     conn::{
-        ConnectionInput, body::Body, body_of,
+        ConnectionInput,
+        body::Body,
+        body_of,
         failure::Failure,
         reply::{Reply, ReplyTo},
     },
@@ -213,6 +218,8 @@ async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, F
         Op::GetBucketLocation => get_bucket_location::get_bucket_location(request),
         Op::CreateBucket => create_bucket::create_bucket(request, body).await,
         Op::DeleteBucket => delete_bucket::delete_bucket(request).await,
-        other => Err(S3Error::from(ErrorCode::NotImplemented).with("Operation", other.name().as_bytes()).into()),
+        other => {
+            Err(S3Error::from(ErrorCode::NotImplemented).with("Operation", other.name().as_bytes()).into())
+        }
     }
 }

@@ -9,12 +9,11 @@ use stria_engine::object::{
 use stria_engine::precondition::WriteCondition;
 use stria_http::response;
 use stria_s3::{
-    S3Error,
+    ErrorCode, S3Error,
     checksum::{Algorithm, Checksum, ChecksumType, Digest},
     conditions::{Conditions, ObjectState, Tags},
     content::{Content, ContentHeader, ContentHeaders, DEFAULT_CONTENT_TYPE, StorageClass},
     error::S3Error as Error,
-    ErrorCode,
 };
 
 use crate::conn::reply::field;
@@ -51,11 +50,13 @@ fn stored_header(header: ContentHeader) -> Stored {
 /// As [`stored_class`].
 pub fn put_content(meta: &mut ObjectMeta, content: &Content) -> Result<(), S3Error> {
     meta.storage_class = stored_class(content.storage_class)?;
-    meta.headers = content.headers.iter().map(|(header, value)| (stored_header(*header), value.clone())).collect();
+    meta.headers =
+        content.headers.iter().map(|(header, value)| (stored_header(*header), value.clone())).collect();
     if let Some(location) = &content.website_redirect {
         meta.headers.push((Stored::WebsiteRedirect, location.clone()));
     }
-    meta.user = content.metadata.iter().map(|(name, value)| (name.as_bytes().into(), value.clone())).collect();
+    meta.user =
+        content.metadata.iter().map(|(name, value)| (name.as_bytes().into(), value.clone())).collect();
     Ok(())
 }
 

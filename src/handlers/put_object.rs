@@ -11,7 +11,11 @@ use super::{
     object_meta::{put_content, stored_checksum, write_checksum, write_condition},
     store_body::{from_request, payload_sha256},
 };
-use crate::conn::{body::Body, failure::Failure, reply::{Reply, field}};
+use crate::conn::{
+    body::Body,
+    failure::Failure,
+    reply::{Reply, field},
+};
 
 /// Takes the body in, makes it durable, then makes it the object.
 pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use stria_base::{DataId, KIB, MIB, limits::INLINE_BYTES_MAX};
 use stria_engine::calls::{Allocate, Place, Release};
-use stria_env::{Env, IoBuf};
+use stria_env::Env;
 use stria_runtime::SlabBuf;
 use stria_s3::{
     ErrorCode, S3Error,
@@ -184,7 +184,13 @@ struct Sink<'a> {
 impl<'a> Sink<'a> {
     fn new(state: &'a Rc<CoreState>, place: &'a Place, length: u64) -> Self {
         let volumes = state.peers.engine().volumes().clone();
-        Self { state, place, writer: BodyWriter::new(volumes, data_id(state), Some(length)), granted: 0, length }
+        Self {
+            state,
+            place,
+            writer: BodyWriter::new(volumes, data_id(state), Some(length)),
+            granted: 0,
+            length,
+        }
     }
 
     /// A buffer for the next piece. The first one is asked for and not waited for: at the bound of the memory budget new

@@ -1,7 +1,7 @@
 //! Reads of sub-resources that cannot be set yet: the answer of a bucket where they were never set.
 
 use stria_engine::calls::Lookup;
-use stria_s3::{Scope, State, S3Error, response::unset_document};
+use stria_s3::{S3Error, Scope, State, response::unset_document};
 
 use super::{Request, name_key};
 use crate::conn::{failure::Failure, reply::Reply};

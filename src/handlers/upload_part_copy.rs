@@ -1,10 +1,10 @@
 //! UploadPartCopy.
 
+use stria_base::limits::PUT_BYTES_MAX;
 use stria_engine::{
     calls::{FindUpload, PutPart},
     object::ObjectMeta,
 };
-use stria_base::limits::PUT_BYTES_MAX;
 use stria_s3::{
     ErrorCode, S3Error,
     checksum::{Algorithm, ChecksumType},

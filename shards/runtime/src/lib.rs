@@ -10,6 +10,7 @@
 
 mod config;
 mod core;
+mod descriptors;
 mod epoll;
 mod executor;
 mod file;
@@ -33,6 +34,7 @@ mod wake;
 
 pub use config::{ActiveBackend, Backend, CoreConfig, RecvBufferConfig, SlabConfig};
 pub use core::{Core, Elapsed, Sleep};
+pub use descriptors::raise_descriptor_limit;
 pub use file::{File, OpenOptions};
 pub use inbox::{Inbox, InboxFull, InboxReceiver, Outbox, OutboxReceiver, inbox, outbox};
 pub use lifecycle::run;
