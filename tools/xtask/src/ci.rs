@@ -1,11 +1,14 @@
 //! `cargo xtask ci`: the gate of a change, one step after the other, with the time each took.
+//!
+//! Invariant: every step runs, also after one failed; the exit code is 0 only when all passed.
 
 use std::{
+    fs,
     process::{Command, ExitCode},
     time::Instant,
 };
 
-use crate::run::{command, succeeds};
+use crate::run::{command, output, succeeds, top};
 
 /// A step: its name and how it is run.
 type Step = (&'static str, fn() -> bool);
@@ -18,11 +21,18 @@ const STEPS: &[Step] = &[
     ("tests, epoll", || {
         succeeds(cargo_command(&["test", "--workspace", "--quiet"]).env("STRIA_TEST_IO_BACKEND", "epoll"))
     }),
+    ("tests, io_uring refused by seccomp", seccomp),
+    ("fuzz corpora", || {
+        cargo(&["test", "--manifest-path", "tools/fuzz/Cargo.toml", "--no-default-features", "--quiet"])
+    }),
     ("documentation", || {
         succeeds(
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
         )
     }),
+    ("release build", || cargo(&["build", "--release", "--workspace", "--bins", "--quiet"])),
+    ("configuration page", config_page),
+    ("licences, bans, sources", deny),
 ];
 
 fn cargo_command(arguments: &[&str]) -> Command {
@@ -33,8 +43,47 @@ fn cargo(arguments: &[&str]) -> bool {
     succeeds(&mut cargo_command(arguments))
 }
 
-/// Runs all steps, or those whose name contains one of `only`. All run even when one fails, so that one
-/// run shows everything that is wrong.
+/// The whole suite where a container run time would refuse io_uring.
+fn seccomp() -> bool {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let run = ["run", "--quiet", "--package", "stria-runtime", "--example", "without_uring", "--"];
+    cargo_command(&[&run[..], &[&cargo, "test", "--workspace", "--quiet"]].concat())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+/// docs/config.md is what the binary prints.
+fn config_page() -> bool {
+    let binary = top().join("target/release/stria");
+    let printed = output(&mut command(&binary.display().to_string(), &["options", "--markdown"]));
+    let kept = fs::read_to_string(top().join("docs/config.md")).ok();
+    let same = printed.is_some() && printed == kept;
+    if !same {
+        println!("docs/config.md is not what `stria options --markdown` prints: write it anew");
+    }
+    same
+}
+
+/// cargo-deny without the advisory database, which needs more network than CI has. Installed on first use.
+fn deny() -> bool {
+    const VERSION: &str = "0.20.2";
+    let root = top().join("target/tools");
+    let binary = root.join("bin/cargo-deny");
+    let installed = output(&mut command(&binary.display().to_string(), &["--version"]));
+    if installed.is_none_or(|text| !text.contains(VERSION)) {
+        let root = root.display().to_string();
+        let install = ["install", "cargo-deny", "--locked", "--quiet", "--version", VERSION, "--root", &root];
+        if !cargo(&install) {
+            return false;
+        }
+    }
+    succeeds(&mut command(
+        &binary.display().to_string(),
+        &["--all-features", "check", "licenses", "bans", "sources"],
+    ))
+}
+
+/// Runs all steps, or those whose name contains one of `only`.
 pub fn run(only: &[String]) -> ExitCode {
     let mut results = Vec::new();
     for (name, step) in STEPS {
