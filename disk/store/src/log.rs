@@ -9,14 +9,17 @@ use bytes::Bytes;
 use stria_base::PgId;
 use stria_env::sync::Notify;
 
-use crate::{error::StoreError, map::SEGMENT_BYTES, row::Row};
+use crate::{error::StoreError, map::SEGMENT_LOG2_MIN, row::Row};
 
 /// A frame is closed when its records reach this.
 pub(crate) const FRAME_BYTES_TARGET: u64 = 1 << 20;
 /// Largest record, and so largest frame.
 pub(crate) const RECORD_BYTES_MAX: u64 = 16 << 20;
 
-const _: () = assert!(RECORD_BYTES_MAX + 8192 < SEGMENT_BYTES);
+/// Room a frame needs beyond its records: header and padding.
+pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 8192;
+
+const _: () = assert!(2 * FRAME_BYTES_TARGET <= 1 << SEGMENT_LOG2_MIN, "a full frame fits into any segment");
 
 /// When a commit completes, and when the device is flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

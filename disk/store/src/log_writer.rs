@@ -15,7 +15,6 @@ use stria_wal::{FRAME_HEADER_BYTES, FrameHeader, Seed, frame_bytes};
 use crate::{
     error::StoreError,
     log::{FlushMethod, FrameState, OpenFrame, SyncPolicy},
-    map::{SEGMENT_BYTES, segment_offset},
     store::Store,
 };
 
@@ -115,7 +114,7 @@ impl<E: Env> Store<E> {
     ) -> Result<(Placed, E::Buf), StoreError> {
         let payload_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let bytes = frame_bytes(payload_bytes);
-        if self.0.log.borrow().end + bytes > SEGMENT_BYTES {
+        if self.0.log.borrow().end + bytes > self.0.mine[0].geometry.segment_bytes() {
             self.roll().await?;
         }
         let volume = &self.0.mine[0];
@@ -142,7 +141,7 @@ impl<E: Env> Store<E> {
             payload_crc: 0,
         };
         header.of_payload(pieces.iter().map(|piece| &piece[..]));
-        (header, log.segment, segment_offset(log.segment) + log.end)
+        (header, log.segment, self.0.mine[0].geometry.offset(log.segment) + log.end)
     }
 
     fn frame_written(&self, header: &FrameHeader, bytes: u64, durable: bool) {

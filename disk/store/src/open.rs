@@ -17,12 +17,14 @@ use crate::{
     index::{MemoryIndex, MetaIndex},
     log::{Log, SyncPolicy},
     log_writer::FRAME_BUFFER_BYTES,
-    map::{DeviceMap, SLOT_BYTES_MAX, SLOT_OFFSETS},
+    map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_BYTES_MAX, SLOT_OFFSETS},
     pins::Pins,
     replay::{PgRows, VolumeReplay},
     row::{BodyRef, Extent},
     store::{Inner, Pg, PgState, Store, StoreConfig},
-    superblock::{self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo},
+    superblock::{
+        self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
+    },
     volume::{Volume, read_padded, write_padded, write_superblock},
     volumes::Volumes,
 };
@@ -36,6 +38,24 @@ pub async fn format_volume<E: Env>(
     disk: E::Disk,
     identity: VolumeIdentity,
 ) -> Result<(), StoreError> {
+    format_volume_sized(env, disk, identity, SEGMENT_LOG2_DEFAULT).await
+}
+
+/// As [`format_volume`], with segments of `1 << segment_log2` bytes, 2 MiB to 1 GiB. All volumes of a store
+/// are made alike.
+///
+/// # Errors
+/// Of the device.
+///
+/// # Panics
+/// When `segment_log2` is out of range.
+pub async fn format_volume_sized<E: Env>(
+    env: &E,
+    disk: E::Disk,
+    identity: VolumeIdentity,
+    segment_log2: u32,
+) -> Result<(), StoreError> {
+    let geometry = Geometry::new(segment_log2).expect("the caller chose a size in range");
     let volume = identity.volume;
     if disk.len_bytes() < HEADER_BYTES {
         disk.grow(HEADER_BYTES).await.map_err(StoreError::io("grow", volume))?;
@@ -47,7 +67,11 @@ pub async fn format_volume<E: Env>(
         write_padded(&volumes, volume, slot, &map.encode(identity.store_uuid, volume)).await?;
     }
     volumes.flush(volume).await?;
-    write_superblock(&volumes, &VolumeInfo { identity, epoch: 1, clean: true, hlc_high: Hlc(0) }).await
+    write_superblock(
+        &volumes,
+        &VolumeInfo { identity, epoch: 1, clean: true, hlc_high: Hlc(0), geometry, writers: Writers::None },
+    )
+    .await
 }
 
 /// Reads which volume this is.
@@ -140,7 +164,10 @@ impl<E: Env> Store<E> {
         let mut owned = Vec::new();
         for replayed in &mine {
             hlc.observe(replayed.info.hlc_high);
-            let volume = Volume::new(volumes.clone(), replayed.info, replayed.map.clone());
+            let mut info = replayed.info;
+            info.writers = if replayed.map.has_log() { info.writers } else { Writers::None };
+            info.writers = info.writers.joined_by(config.cores);
+            let volume = Volume::new(volumes.clone(), info, replayed.map.clone());
             volume.write_superblock(false, replayed.info.hlc_high).await?;
             owned.push(volume);
         }

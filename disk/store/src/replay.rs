@@ -22,7 +22,7 @@ use stria_wal::{
 use crate::{
     error::StoreError,
     log::RECORD_BYTES_MAX,
-    map::{DeviceMap, SEGMENT_BYTES, Segment, segment_offset},
+    map::{DeviceMap, Geometry, Segment},
     open::{probe_volume, read_map},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
     superblock::VolumeInfo,
@@ -224,9 +224,10 @@ impl<E: Env> LogReader<'_, E> {
         end: Option<u32>,
         volume: &mut VolumeReplay,
     ) -> Result<SegmentEnd, StoreError> {
-        let place =
-            Place { uuid: self.info.identity.store_uuid, volume: volume.volume(), segment, generation };
-        let end_bytes = end.map_or(SEGMENT_BYTES, u64::from);
+        let geometry = self.info.geometry;
+        let uuid = self.info.identity.store_uuid;
+        let place = Place { uuid, volume: volume.volume(), geometry, segment, generation };
+        let end_bytes = end.map_or(geometry.segment_bytes(), u64::from);
         let mut window = Window::new(self.env, self.disk, place, end_bytes);
         let mut chain: Option<Chain> = None;
         while let Some(header) = window.frame().await? {
@@ -285,7 +286,7 @@ impl<E: Env> LogReader<'_, E> {
     fn apply(&mut self, window: &Window<'_, E>, header: &FrameHeader) {
         let payload = &window.data()[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize];
         let place = window.place;
-        let payload_at = segment_offset(place.segment) + window.at + FRAME_HEADER_BYTES as u64;
+        let payload_at = place.offset() + window.at + FRAME_HEADER_BYTES as u64;
         self.report.frames += 1;
         // A record that does not decode inside a frame that verifies was written by a newer release; the
         // format version in the superblock refuses those before we come here.
@@ -331,8 +332,15 @@ pub(crate) fn row_of(change: &Change<'_>, home: Home, payload_at: u64) -> Option
 pub(crate) struct Place {
     pub(crate) uuid: u128,
     pub(crate) volume: VolumeId,
+    pub(crate) geometry: Geometry,
     pub(crate) segment: u32,
     pub(crate) generation: u64,
+}
+
+impl Place {
+    fn offset(self) -> u64 {
+        self.geometry.offset(self.segment)
+    }
 }
 
 type Read<E> = Receiver<(u64, std::io::Result<()>, <E as Env>::Buf)>;
@@ -380,7 +388,7 @@ impl<'a, E: Env> Window<'a, E> {
     }
 
     fn seed(&self) -> Seed {
-        Seed::new(self.place.uuid, self.place.volume.0, segment_offset(self.place.segment) + self.at)
+        Seed::new(self.place.uuid, self.place.volume.0, self.place.offset() + self.at)
     }
 
     /// The valid frame at the start of the window.
@@ -451,7 +459,7 @@ impl<'a, E: Env> Window<'a, E> {
         let end = (offset + READ_BYTES).min(self.end);
         for block in (offset..end).step_by(FRAME_ALIGN as usize) {
             let buf = self.env.buf(FRAME_ALIGN as usize).ok_or(StoreError::NoBuffer)?;
-            let (result, buf) = self.disk.read(segment_offset(self.place.segment) + block, buf).await;
+            let (result, buf) = self.disk.read(self.place.offset() + block, buf).await;
             match result {
                 Ok(()) => self.bytes.extend_from_slice(&buf),
                 Err(_) => self.bytes.resize(self.bytes.len() + FRAME_ALIGN as usize, 0),
@@ -469,7 +477,7 @@ impl<'a, E: Env> Window<'a, E> {
             };
             let (done, read) = oneshot();
             let disk = self.disk.clone();
-            let from = segment_offset(self.place.segment) + offset;
+            let from = self.place.offset() + offset;
             self.env.spawn(async move {
                 let (result, buf) = disk.read(from, buf).await;
                 done.send((offset, result, buf));

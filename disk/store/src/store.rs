@@ -22,8 +22,8 @@ use crate::{
     error::StoreError,
     index::{MemoryIndex, MetaIndex},
     log::{
-        Commit, FlushMethod, FrameFate, Log, PendingChange, PendingRecord, RECORD_BYTES_MAX, SyncPolicy,
-        Ticket,
+        Commit, FRAME_OVERHEAD_BYTES, FlushMethod, FrameFate, Log, PendingChange, PendingRecord,
+        RECORD_BYTES_MAX, SyncPolicy, Ticket,
     },
     pins::Pins,
     row::{BodyRef, Change, Extent, Grant, Home, InlineRef, NewBody, Row, block_log2},
@@ -199,7 +199,8 @@ impl<E: Env> Store<E> {
         let pending: Vec<PendingChange> =
             changes.into_iter().map(|change| self.encode_change(&mut builder, change, pg_seq, hlc)).collect();
         let bytes = builder.bytes() as u64;
-        if bytes > RECORD_BYTES_MAX {
+        let segment_bytes = self.0.mine[0].geometry.segment_bytes();
+        if bytes > RECORD_BYTES_MAX.min(segment_bytes - FRAME_OVERHEAD_BYTES) {
             return Err(StoreError::TooLarge { bytes });
         }
         state.seq = pg_seq;
@@ -429,6 +430,15 @@ impl<E: Env> Store<E> {
     #[must_use]
     pub fn index_bytes(&self) -> u64 {
         self.0.pgs.iter().flatten().map(|pg| pg.borrow().index.bytes()).sum()
+    }
+
+    /// Makes everything sequenced so far durable, whatever the sync policy.
+    ///
+    /// # Errors
+    /// `Failed` or of the device.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.drain_log().await?;
+        self.flush_log().await
     }
 
     /// Writes what is pending, flushes, seals the log and marks the volumes clean. Nothing is accepted

@@ -14,7 +14,7 @@ use stria_env::{Disk, Durability, Env, sync::Semaphore};
 use crate::{
     alloc::Allocator,
     error::StoreError,
-    map::{DeviceMap, SEGMENT_BYTES, SEGMENTS_MAX, SLOT_OFFSETS, Segment, segment_offset},
+    map::{DeviceMap, Geometry, SEGMENTS_MAX, SLOT_OFFSETS, Segment},
     row::Extent,
     superblock::{self, COPY_OFFSETS, HEADER_BYTES, VolumeInfo},
     volumes::Volumes,
@@ -30,6 +30,7 @@ const LEN_MAX_BELIEVED_NS: u64 = 200_000_000;
 pub struct Volume<E: Env> {
     pub(crate) id: VolumeId,
     pub(crate) uuid: u128,
+    pub(crate) geometry: Geometry,
     info: Cell<VolumeInfo>,
     volumes: Volumes<E>,
     map: RefCell<DeviceMap>,
@@ -43,15 +44,16 @@ pub struct Volume<E: Env> {
 impl<E: Env> Volume<E> {
     /// Over what replay read.
     pub(crate) fn new(volumes: Volumes<E>, info: VolumeInfo, map: DeviceMap) -> Self {
-        let mut alloc = Allocator::default();
+        let (geometry, mut alloc) = (info.geometry, Allocator::default());
         for (segment, kind) in map.segments.iter().enumerate() {
             if *kind == Segment::Extents {
-                alloc.free(segment_offset(segment as u32), SEGMENT_BYTES);
+                alloc.free(geometry.offset(segment as u32), geometry.segment_bytes());
             }
         }
         Self {
             id: info.identity.volume,
             uuid: info.identity.store_uuid,
+            geometry,
             info: Cell::new(info),
             volumes,
             map: RefCell::new(map),
@@ -115,30 +117,31 @@ impl<E: Env> Volume<E> {
             (until, bytes_max) = (now + LEN_MAX_BELIEVED_NS, disk.len_bytes_max());
             self.len_max.set((until, bytes_max));
         }
-        let could = bytes_max.saturating_sub(HEADER_BYTES) / SEGMENT_BYTES;
+        let could = bytes_max.saturating_sub(HEADER_BYTES) / self.geometry.segment_bytes();
         could.min(SEGMENTS_MAX as u64).saturating_sub(have)
     }
 
     /// Whether new data must be refused so that deletions and cleaning still find room.
     pub(crate) fn is_low(&self) -> bool {
-        self.segments_left() <= RESERVED_SEGMENTS && self.alloc.borrow().free_bytes() < SEGMENT_BYTES
+        self.segments_left() <= RESERVED_SEGMENTS
+            && self.alloc.borrow().free_bytes() < self.geometry.segment_bytes()
     }
 
     /// Bytes in all segments.
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.map.borrow().segments.len() as u64 * SEGMENT_BYTES
+        self.map.borrow().segments.len() as u64 * self.geometry.segment_bytes()
     }
 
     /// Bytes neither log nor extents use, not counting growth.
     pub(crate) fn free_bytes(&self) -> u64 {
         let map = self.map.borrow();
         let free = map.segments.iter().filter(|segment| **segment == Segment::Free).count() as u64;
-        free * SEGMENT_BYTES + self.alloc.borrow().free_bytes()
+        free * self.geometry.segment_bytes() + self.alloc.borrow().free_bytes()
     }
 
     /// Bytes this volume could still grow by.
     pub(crate) fn growable_bytes(&self) -> u64 {
-        self.growable_segments(self.map.borrow().segments.len() as u64) * SEGMENT_BYTES
+        self.growable_segments(self.map.borrow().segments.len() as u64) * self.geometry.segment_bytes()
     }
 
     /// Takes space for a body: pieces of at most `piece_max`, multiples of `unit` but for the last.
@@ -191,7 +194,7 @@ impl<E: Env> Volume<E> {
         let mut next = self.map.borrow().clone();
         next.segments[segment as usize] = Segment::Extents;
         self.write_map(next).await?;
-        self.alloc.borrow_mut().free(segment_offset(segment), SEGMENT_BYTES);
+        self.alloc.borrow_mut().free(self.geometry.offset(segment), self.geometry.segment_bytes());
         Ok(())
     }
 
@@ -203,7 +206,7 @@ impl<E: Env> Volume<E> {
         }
         let count = self.map.borrow().segments.len() as u32;
         if self.growable_segments(u64::from(count)) > 0 {
-            let end = segment_offset(count + 1);
+            let end = self.geometry.offset(count + 1);
             match self.volumes.disk(self.id)?.grow(end).await {
                 Ok(()) => {
                     self.map.borrow_mut().segments.push(Segment::Free);
@@ -213,9 +216,12 @@ impl<E: Env> Volume<E> {
                 Err(error) => return Err(StoreError::io("grow", self.id)(error)),
             }
         }
-        let start =
-            self.alloc.borrow_mut().take_segment(HEADER_BYTES, SEGMENT_BYTES).ok_or(StoreError::Full)?;
-        let segment = crate::map::segment_of(start);
+        let start = self
+            .alloc
+            .borrow_mut()
+            .take_segment(HEADER_BYTES, self.geometry.segment_bytes())
+            .ok_or(StoreError::Full)?;
+        let segment = self.geometry.segment_of(start);
         self.map.borrow_mut().segments[segment as usize] = Segment::Free;
         Ok(segment)
     }
