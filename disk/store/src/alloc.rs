@@ -92,6 +92,15 @@ impl Allocator {
         Some((start, take))
     }
 
+    /// How many wholly free, aligned runs of `bytes` there are, counted from `first`.
+    pub fn whole_segments(&self, first: u64, bytes: u64) -> u64 {
+        let runs = self.by_size.range((bytes, 0)..).map(|&(have, start)| {
+            let aligned = first + (start - first).next_multiple_of(bytes);
+            (start + have).saturating_sub(aligned) / bytes
+        });
+        runs.sum()
+    }
+
     /// A wholly free, aligned run of `bytes`, taken out: for turning an extent segment into a log segment.
     pub fn take_segment(&mut self, first: u64, bytes: u64) -> Option<u64> {
         let start = self.by_size.range((bytes, 0)..).find_map(|&(have, start)| {
@@ -148,6 +157,7 @@ mod tests {
     fn a_segment_is_found_inside_a_larger_run() {
         let mut allocator = Allocator::default();
         allocator.free(100, 250);
+        assert_eq!(allocator.whole_segments(50, 100), 2);
         assert_eq!(allocator.take_segment(50, 100), Some(150));
         assert_eq!(allocator.free_bytes(), 150);
         assert_eq!(allocator.take_segment(50, 100), Some(250));

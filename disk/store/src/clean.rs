@@ -95,7 +95,10 @@ impl<E: Env> Store<E> {
         }
         // What made rows of this segment not count may itself still be on its way.
         self.drain_log().await?;
-        self.flush_log().await
+        self.flush_log().await?;
+        // Readers of this core hold places in the segment; its owner knows only its own readers.
+        self.0.pins.log_grace_period().await;
+        Ok(())
     }
 
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
@@ -174,7 +177,6 @@ impl<E: Env> Store<E> {
         let Some(volume) = self.0.mine.iter().find(|volume| volume.id == segment.volume) else {
             return Err(StoreError::NotAVolume { volume: segment.volume });
         };
-        self.0.pins.log_grace_period().await;
         volume.free_log(segment.segment, segment.generation).await?;
         self.0.cleaned_segments.set(self.0.cleaned_segments.get() + 1);
         Ok(())

@@ -150,7 +150,9 @@ impl<E: Env> Store<E> {
         log.next_seq += 1;
         log.prev_hash = header.hash();
         log.written_seq = header.seq;
-        log.proven_seq = log.proven_seq.max(header.durable_upto);
+        // A marker acknowledges nothing, so nothing has to prove it: else each would ask for the next.
+        let proves = if header.count == 0 { header.seq } else { header.durable_upto };
+        log.proven_seq = log.proven_seq.max(proves);
         log.frames += 1;
         log.bytes_written += bytes;
         if durable {

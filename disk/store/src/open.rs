@@ -111,24 +111,24 @@ pub async fn probe_volume<E: Env>(
     }
 }
 
-/// Reads the device map: the newer of the slots that verify.
+/// Reads the device map: the newer of the slots that verify, and which that is.
 pub(crate) async fn read_map<E: Env>(
     env: &E,
     disk: &E::Disk,
     info: &VolumeInfo,
-) -> Result<DeviceMap, StoreError> {
+) -> Result<(DeviceMap, usize), StoreError> {
     let (uuid, volume) = (info.identity.store_uuid, info.identity.volume);
-    let mut newest: Option<DeviceMap> = None;
-    for slot in SLOT_OFFSETS {
+    let mut newest: Option<(DeviceMap, usize)> = None;
+    for (number, slot) in SLOT_OFFSETS.into_iter().enumerate() {
         let bytes = match read_padded(env, disk, volume, slot, SLOT_BYTES_MAX as usize).await {
             Ok(bytes) => bytes,
             Err(StoreError::Io { .. }) => continue,
             Err(other) => return Err(other),
         };
         if let Some(map) = DeviceMap::decode(&bytes, uuid, volume)
-            && newest.as_ref().is_none_or(|newest| newest.seq < map.seq)
+            && newest.as_ref().is_none_or(|(newest, _)| newest.seq < map.seq)
         {
-            newest = Some(map);
+            newest = Some((map, number));
         }
     }
     newest.ok_or(StoreError::NoMap { volume })
@@ -159,7 +159,6 @@ impl<E: Env> Store<E> {
             let slot = pgs.get_mut(usize::from(part.pg.0)).and_then(Option::as_mut);
             slot.unwrap_or_else(|| panic!("PG {} is not of core {}", part.pg.0, core.0)).merge(part);
         }
-        let suspect = mine.iter().any(|volume| volume.rot);
         let mut hlc = HlcClock::default();
         let mut owned = Vec::new();
         for replayed in &mine {
@@ -167,7 +166,7 @@ impl<E: Env> Store<E> {
             let mut info = replayed.info;
             info.writers = if replayed.map.has_log() { info.writers } else { Writers::None };
             info.writers = info.writers.joined_by(config.cores);
-            let volume = Volume::new(volumes.clone(), info, replayed.map.clone());
+            let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);
             volume.write_superblock(false, replayed.info.hlc_high).await?;
             owned.push(volume);
         }
@@ -181,7 +180,7 @@ impl<E: Env> Store<E> {
             rows.map(|rows| {
                 hlc.observe(rows.hlc_high);
                 live_log_bytes += rows.live_bytes();
-                RefCell::new(into_pg(rows, suspect))
+                RefCell::new(into_pg(rows))
             })
         });
         let pgs = pgs.collect();
@@ -248,8 +247,8 @@ impl<E: Env> Store<E> {
     }
 }
 
-fn into_pg(rows: PgRows, suspect: bool) -> Pg {
-    let PgRows { rows, seq_high, rings, .. } = rows;
+fn into_pg(rows: PgRows) -> Pg {
+    let PgRows { rows, seq_high, rings, suspect, .. } = rows;
     let index = MemoryIndex::from_sorted(rows.into_iter().filter_map(|(key, slot)| Some((key, slot.row?))));
     Pg {
         index,

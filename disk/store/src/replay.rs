@@ -52,11 +52,13 @@ pub struct PgRows {
     pub(crate) seq_high: u64,
     pub(crate) hlc_high: Hlc,
     pub(crate) rings: Vec<VolumeId>,
+    /// A log that may hold records of this PG has lost an acknowledged frame.
+    pub(crate) suspect: bool,
 }
 
 impl PgRows {
     pub(crate) fn new(pg: PgId) -> Self {
-        Self { pg, rows: BTreeMap::new(), seq_high: 0, hlc_high: Hlc(0), rings: Vec::new() }
+        Self { pg, rows: BTreeMap::new(), seq_high: 0, hlc_high: Hlc(0), rings: Vec::new(), suspect: false }
     }
 
     /// Adds what another log says.
@@ -65,6 +67,7 @@ impl PgRows {
         self.seq_high = self.seq_high.max(other.seq_high);
         self.hlc_high = self.hlc_high.max(other.hlc_high);
         self.rings.extend(other.rings);
+        self.suspect |= other.suspect;
         if self.rows.is_empty() {
             self.rows = other.rows;
             return;
@@ -94,6 +97,8 @@ impl PgRows {
 pub struct VolumeReplay {
     pub(crate) info: VolumeInfo,
     pub(crate) map: DeviceMap,
+    /// The slot the map was read from.
+    pub(crate) map_slot: usize,
     /// Open log segments and where their log ends.
     pub(crate) open_ends: Vec<(u32, u32)>,
     pub(crate) next_seq: u64,
@@ -157,10 +162,18 @@ pub async fn replay<E: Env>(
         if info.identity.store_uuid != store_uuid || info.identity.volume != id {
             return Err(StoreError::Foreign { volume: id, found: info.identity.volume });
         }
-        let map = read_map(env, &disk, &info).await?;
+        let (map, map_slot) = read_map(env, &disk, &info).await?;
         let reader =
             LogReader { env, disk: &disk, info: &info, rows: &mut rows, report: &mut replayed.report };
-        let volume = reader.read_all(map).await?;
+        let volume = reader.read_all(map, map_slot).await?;
+        if volume.rot {
+            // What the lost frame said is unknown: every PG that may have written here is suspect, wherever
+            // it lives now.
+            let pgs = (0..info.identity.pg_count).map(PgId);
+            for pg in pgs.filter(|pg| info.writers.may_have_written(*pg, id)) {
+                rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
+            }
+        }
         replayed.report.clean += u64::from(info.clean);
         replayed.volumes.push(volume);
     }
@@ -186,7 +199,7 @@ struct SegmentEnd {
 }
 
 impl<E: Env> LogReader<'_, E> {
-    async fn read_all(mut self, map: DeviceMap) -> Result<VolumeReplay, StoreError> {
+    async fn read_all(mut self, map: DeviceMap, map_slot: usize) -> Result<VolumeReplay, StoreError> {
         let mut segments: Vec<(u32, u64, Option<u32>)> = map
             .segments
             .iter()
@@ -200,6 +213,7 @@ impl<E: Env> LogReader<'_, E> {
         let mut volume = VolumeReplay {
             info: *self.info,
             map,
+            map_slot,
             open_ends: Vec::new(),
             next_seq: 1,
             prev_hash: 0,
@@ -300,6 +314,8 @@ impl<E: Env> LogReader<'_, E> {
             }
             for change in record.changes() {
                 pg.seq_high = pg.seq_high.max(change.seq);
+                // Rewritten rows keep their stamps, and the record they came in may be gone.
+                pg.hlc_high = pg.hlc_high.max(change.hlc);
                 let home = Home { volume: place.volume, segment: place.segment, bytes: change.bytes as u32 };
                 let row = if change.delete { None } else { row_of(&change, home, payload_at) };
                 pg.put(change.key.into(), Slot { seq: change.seq, row });

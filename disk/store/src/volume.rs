@@ -35,6 +35,8 @@ pub struct Volume<E: Env> {
     volumes: Volumes<E>,
     map: RefCell<DeviceMap>,
     pub(crate) alloc: RefCell<Allocator>,
+    /// A slot that holds a valid map of the newest version.
+    good_slot: Cell<usize>,
     /// One writer of the map at a time.
     map_writer: Rc<Semaphore>,
     /// Until when the growth limit asked of the file system is believed, and the limit.
@@ -43,7 +45,7 @@ pub struct Volume<E: Env> {
 
 impl<E: Env> Volume<E> {
     /// Over what replay read.
-    pub(crate) fn new(volumes: Volumes<E>, info: VolumeInfo, map: DeviceMap) -> Self {
+    pub(crate) fn new(volumes: Volumes<E>, info: VolumeInfo, map: DeviceMap, good_slot: usize) -> Self {
         let (geometry, mut alloc) = (info.geometry, Allocator::default());
         for (segment, kind) in map.segments.iter().enumerate() {
             if *kind == Segment::Extents {
@@ -58,6 +60,7 @@ impl<E: Env> Volume<E> {
             volumes,
             map: RefCell::new(map),
             alloc: RefCell::new(alloc),
+            good_slot: Cell::new(good_slot),
             map_writer: Semaphore::new(1),
             len_max: Cell::new((0, 0)),
         }
@@ -121,10 +124,14 @@ impl<E: Env> Volume<E> {
         could.min(SEGMENTS_MAX as u64).saturating_sub(have)
     }
 
-    /// Whether new data must be refused so that deletions and cleaning still find room.
+    /// Whether new data must be refused so that deletions and cleaning still find room. Free pieces of
+    /// extent segments do not count: the log takes whole segments only.
     pub(crate) fn is_low(&self) -> bool {
-        self.segments_left() <= RESERVED_SEGMENTS
-            && self.alloc.borrow().free_bytes() < self.geometry.segment_bytes()
+        let left = self.segments_left();
+        left <= RESERVED_SEGMENTS && {
+            let whole = self.alloc.borrow().whole_segments(HEADER_BYTES, self.geometry.segment_bytes());
+            left + whole <= RESERVED_SEGMENTS
+        }
     }
 
     /// Bytes in all segments.
@@ -154,6 +161,10 @@ impl<E: Env> Volume<E> {
         let mut pieces: Vec<Extent> = Vec::new();
         let mut left = bytes;
         while left > 0 {
+            if self.is_low() {
+                self.free(&pieces);
+                return Err(StoreError::Full);
+            }
             let want = left.min(piece_max);
             let taken = self.alloc.borrow_mut().take(want, unit);
             match taken {
@@ -234,6 +245,11 @@ impl<E: Env> Volume<E> {
         let mut next = self.map.borrow().clone();
         seal(&mut next, ends);
         let generation = next.generation_high() + 1;
+        // A segment without a frame is freed: otherwise every restart would cost one. Only here, where a
+        // higher generation takes over: left-overs behind a cut must never find theirs in use again.
+        for empty in next.segments.iter_mut().filter(|s| matches!(s, Segment::Log { end: Some(0), .. })) {
+            *empty = Segment::Free;
+        }
         next.segments[segment as usize] = Segment::Log { generation, end: None };
         self.write_map(next).await?;
         Ok((segment, generation))
@@ -261,13 +277,18 @@ impl<E: Env> Volume<E> {
         self.write_map(next).await
     }
 
-    /// Writes the next version of the map into the other slot; it counts when it is durable.
+    /// Writes the next version of the map into both slots; it counts when it is durable in both.
     async fn write_map(&self, mut next: DeviceMap) -> Result<(), StoreError> {
         next.seq += 1;
         let bytes = next.encode(self.uuid, self.id);
-        let slot = SLOT_OFFSETS[(next.seq % 2) as usize];
-        write_padded(&self.volumes, self.id, slot, &bytes).await?;
-        self.volumes.flush(self.id).await?;
+        // Both slots, so that neither's rot brings an older map back; never the good one first, so that one
+        // of them is whole at any instant.
+        let good = self.good_slot.get();
+        for slot in [1 - good, good] {
+            write_padded(&self.volumes, self.id, SLOT_OFFSETS[slot], &bytes).await?;
+            self.volumes.flush(self.id).await?;
+            self.good_slot.set(slot);
+        }
         *self.map.borrow_mut() = next;
         Ok(())
     }
@@ -306,11 +327,23 @@ pub(crate) async fn write_padded<E: Env>(
 ) -> Result<(), StoreError> {
     const PIECE_BYTES: usize = 64 << 10;
     for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
-        let mut buf = volumes.env.buf(piece.len()).ok_or(StoreError::NoBuffer)?;
+        let mut buf = patient_buf(&volumes.env, piece.len()).await;
         buf.copy_from_slice(piece);
         volumes.write(volume, offset + (i * PIECE_BYTES) as u64, buf, Durability::Cached).await?;
     }
     Ok(())
+}
+
+/// A buffer, as soon as there is one. Superblock and map are written rarely and by few; giving up for want
+/// of a buffer would fail the whole log.
+async fn patient_buf<E: Env>(env: &E, bytes: usize) -> E::Buf {
+    const RETRY_NS: u64 = 1_000_000;
+    loop {
+        if let Some(buf) = env.buf(bytes) {
+            return buf;
+        }
+        env.sleep(RETRY_NS).await;
+    }
 }
 
 /// Reads `bytes` from `offset` through buffers of at most 64 KiB.

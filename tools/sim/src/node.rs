@@ -76,6 +76,28 @@ impl Node {
         }
     }
 
+    /// Rows that name the same space, as a text.
+    #[must_use]
+    pub fn shared_space(&self) -> String {
+        let mut named: Vec<(stria_store::Extent, PgId, Vec<u8>, u64)> = Vec::new();
+        for store in &self.stores {
+            for pg in store.pgs() {
+                store.scan(pg, std::ops::Bound::Unbounded, |key, row| {
+                    if let stria_store::BodyRef::Extents(body) = &row.body {
+                        named.extend(body.extents.iter().map(|e| (*e, pg, key.to_vec(), row.seq)));
+                    }
+                    std::ops::ControlFlow::Continue(())
+                });
+            }
+        }
+        named.sort();
+        let overlaps = named.windows(2).filter(|pair| {
+            let (first, second) = (pair[0].0, pair[1].0);
+            first.volume == second.volume && first.offset + u64::from(first.bytes) > second.offset
+        });
+        format!("{:?}", overlaps.collect::<Vec<_>>())
+    }
+
     /// One round of cleaning, driven as the product drives it. Whether a segment was freed.
     ///
     /// # Errors
@@ -144,7 +166,9 @@ pub async fn open(machine: Machine, config: StoreConfig) -> Result<Node, StoreEr
     }
     for store in &node.stores {
         for (volume, extents) in store.extents_in_use() {
-            node.owner_of(volume).adopt(volume, &extents)?;
+            if let Err(error) = node.owner_of(volume).adopt(volume, &extents) {
+                panic!("{error}: {}", node.shared_space());
+            }
         }
     }
     for store in &node.stores {

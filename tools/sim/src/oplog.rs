@@ -33,6 +33,14 @@ pub fn record(at_ns: u64, what: &'static str, about: [u64; 4]) {
     });
 }
 
+/// Adds to what is said of the run.
+pub fn describe(more: &str) {
+    RUN.with_borrow_mut(|current| {
+        current.push('\n');
+        current.push_str(more);
+    });
+}
+
 /// Forgets what was recorded and says which run follows: the command that repeats it.
 pub fn begin(run: String) {
     LAST.with_borrow_mut(VecDeque::clear);

@@ -59,6 +59,7 @@ pub(crate) struct Run {
 pub fn run(seed: u64, ops: u64) -> Outcome {
     let world = World::new(seed);
     let plan = world.rng(|rng| Plan::choose(rng, ops));
+    oplog::describe(&format!("{plan:?}"));
     let disks =
         (0..CORES_MAX).map(|index| SimDisk::new(world.clone(), u64::from(index), plan.disk_bytes)).collect();
     let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: SEGMENT_LOG2 };

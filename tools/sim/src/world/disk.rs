@@ -101,7 +101,7 @@ impl Media {
             .partition(|write| covered.contains(&write.number));
         self.unflushed = rest;
         for write in done {
-            self.put(write.offset, &write.bytes);
+            self.put_durable(write.number, write.offset, &write.bytes);
         }
     }
 }
@@ -212,6 +212,17 @@ impl SimDisk {
         n > 0 && self.world.rng(|rng| rng.chance(1, n))
     }
 
+    /// What a failed write leaves: nothing, or a cached write like any other. Not a threat for later.
+    fn failed_write(&self, number: u64) {
+        let kept = self.world.rng(|rng| rng.chance(1, 2));
+        let mut media = self.media.borrow_mut();
+        if kept {
+            media.unflushed.iter_mut().filter(|w| w.number == number).for_each(|w| w.is_complete = true);
+        } else {
+            media.unflushed.retain(|write| write.number != number);
+        }
+    }
+
     /// What a failed flush leaves: nobody knows, and no later flush will tell.
     fn failed_flush(&self, covered: &[u64]) {
         let mut media = self.media.borrow_mut();
@@ -299,6 +310,7 @@ impl Disk for SimDisk {
         async move {
             disk.world.sleep_until(at_ns).await;
             if disk.strikes(|faults| faults.write_error_one_in) {
+                disk.failed_write(number);
                 return (Err(error()), buf);
             }
             let mut media = disk.media.borrow_mut();
