@@ -31,7 +31,7 @@ pub use error::StoreError;
 pub use index::{MemoryIndex, MetaIndex};
 pub use log::{Commit, CommitInfo, FlushMethod, SyncPolicy, Ticket};
 pub use map::Geometry;
-pub use open::{format_volume, format_volume_sized, probe_volume};
+pub use open::{ExtentsInUse, format_volume, format_volume_sized, probe_volume};
 pub use replay::{PgRows, ReplayReport, Replayed, VolumeReplay, replay};
 pub use row::{BodyRef, Change, Extent, ExtentBody, Grant, Home, InlineRef, NewBody, Row};
 pub use store::{PgState, Store, StoreConfig, StoreStats};

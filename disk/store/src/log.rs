@@ -156,16 +156,25 @@ impl OpenFrame {
     }
 }
 
+/// The segment the log is filling.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenSegment {
+    pub(crate) segment: u32,
+    pub(crate) generation: u64,
+    /// Bytes of log in it.
+    pub(crate) end: u64,
+}
+
 /// Where the log stands. Behind a `RefCell` of the store.
 pub(crate) struct Log {
     closed: VecDeque<OpenFrame>,
     open: OpenFrame,
     /// The frame being written, or the last one written.
     pub(crate) current: Rc<FrameFate>,
-    pub(crate) segment: u32,
-    pub(crate) generation: u64,
-    /// Bytes of log in the open segment.
-    pub(crate) end: u64,
+    /// The segment being filled; `None` before the first frame: opening takes no space.
+    pub(crate) place: Option<OpenSegment>,
+    /// Segments an earlier life left open, and where their log ends: sealed with the first roll.
+    pub(crate) unsealed: Vec<(u32, u32)>,
     pub(crate) next_seq: u64,
     pub(crate) prev_hash: u64,
     /// Highest frame the device has.
@@ -183,17 +192,16 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Continues after frame `next_seq - 1` in a fresh segment.
-    pub(crate) fn new(segment: u32, generation: u64, next_seq: u64, prev_hash: u64) -> Self {
+    /// Continues after frame `next_seq - 1`, in a fresh segment as soon as there is a frame to write.
+    pub(crate) fn new(unsealed: Vec<(u32, u32)>, next_seq: u64, prev_hash: u64) -> Self {
         let current = FrameFate::pending();
         current.decide(FrameState::Durable(next_seq - 1));
         Self {
             closed: VecDeque::new(),
             open: OpenFrame::new(),
             current,
-            segment,
-            generation,
-            end: 0,
+            place: None,
+            unsealed,
             next_seq,
             prev_hash,
             written_seq: next_seq - 1,
@@ -205,6 +213,14 @@ impl Log {
             writer_gone: false,
             frames: 0,
             bytes_written: 0,
+        }
+    }
+
+    /// Segments to seal when the log goes on elsewhere, and where their log ends.
+    pub(crate) fn ends(&self) -> Vec<(u32, u32)> {
+        match self.place {
+            Some(place) => vec![(place.segment, place.end as u32)],
+            None => self.unsealed.clone(),
         }
     }
 

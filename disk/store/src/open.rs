@@ -134,6 +134,16 @@ pub(crate) async fn read_map<E: Env>(
     newest.ok_or(StoreError::NoMap { volume })
 }
 
+/// Space on one volume that rows name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtentsInUse {
+    /// Named by rows that are what was acknowledged last.
+    pub sure: Vec<Extent>,
+    /// Named by rows of PGs that need repair: perhaps older than what was acknowledged, and the space
+    /// given to another row since. Checksums tell whose bytes are there.
+    pub suspect: Vec<Extent>,
+}
+
 impl<E: Env> Store<E> {
     /// Opens this core's store: `mine` are the volumes it allocates on, in order of their numbers, as
     /// replayed; `rows` are the rows of its PGs from all logs. Call [`Store::adopt`] with the extents of
@@ -173,8 +183,9 @@ impl<E: Env> Store<E> {
         for (volume, replayed) in owned.iter().zip(&mine).skip(1) {
             volume.seal_log(&replayed.open_ends).await?;
         }
-        let (segment, generation) = owned[0].roll_log(&mine[0].open_ends).await?;
-        let log = Log::new(segment, generation, mine[0].next_seq, mine[0].prev_hash);
+        // The new segment is taken with the first frame, not here: extents in use are not known before they
+        // are adopted, and a full volume has to open.
+        let log = Log::new(mine[0].open_ends.clone(), mine[0].next_seq, mine[0].prev_hash);
         let mut live_log_bytes = 0;
         let pgs = pgs.into_iter().map(|rows| {
             rows.map(|rows| {
@@ -207,13 +218,15 @@ impl<E: Env> Store<E> {
 
     /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners.
     #[must_use]
-    pub fn extents_in_use(&self) -> BTreeMap<VolumeId, Vec<Extent>> {
-        let mut found: BTreeMap<VolumeId, Vec<Extent>> = BTreeMap::new();
+    pub fn extents_in_use(&self) -> BTreeMap<VolumeId, ExtentsInUse> {
+        let mut found: BTreeMap<VolumeId, ExtentsInUse> = BTreeMap::new();
         for pg in self.0.pgs.iter().flatten() {
+            let suspect = pg.borrow().state == PgState::NeedsRepair;
             pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
                 if let BodyRef::Extents(body) = &row.body {
                     for extent in &body.extents {
-                        found.entry(extent.volume).or_default().push(*extent);
+                        let of = found.entry(extent.volume).or_default();
+                        if suspect { of.suspect.push(*extent) } else { of.sure.push(*extent) }
                     }
                 }
                 std::ops::ControlFlow::Continue(())
@@ -226,11 +239,12 @@ impl<E: Env> Store<E> {
     ///
     /// # Errors
     /// `Corrupt` when two rows name one, or it lies where the map has no extents.
-    pub fn adopt(&self, volume: VolumeId, extents: &[Extent]) -> Result<(), StoreError> {
+    pub fn adopt(&self, volume: VolumeId, extents: &ExtentsInUse) -> Result<(), StoreError> {
         let Some(volume) = self.0.mine.iter().find(|mine| mine.id == volume) else {
             return Err(StoreError::NotAVolume { volume });
         };
-        extents.iter().try_for_each(|extent| volume.adopt(*extent))
+        volume.adopt_suspect(&extents.suspect);
+        extents.sure.iter().try_for_each(|extent| volume.adopt(*extent))
     }
 
     /// Starts the log: from here on writes are accepted.

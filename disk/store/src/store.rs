@@ -458,11 +458,8 @@ impl<E: Env> Store<E> {
             gone.await;
         }
         self.flush_log().await?;
-        let (segment, end) = {
-            let log = self.0.log.borrow();
-            (log.segment, log.end as u32)
-        };
-        self.0.mine[0].seal_log(&[(segment, end)]).await?;
+        let ends = self.0.log.borrow().ends();
+        self.0.mine[0].seal_log(&ends).await?;
         let hlc_high = self.next_hlc();
         for volume in &self.0.mine {
             volume.write_superblock(true, hlc_high).await?;

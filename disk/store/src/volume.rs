@@ -37,6 +37,8 @@ pub struct Volume<E: Env> {
     pub(crate) alloc: RefCell<Allocator>,
     /// A slot that holds a valid map of the newest version.
     good_slot: Cell<usize>,
+    /// Whether rows that need repair name space here: then others may name it too.
+    has_suspects: Cell<bool>,
     /// One writer of the map at a time.
     map_writer: Rc<Semaphore>,
     /// Until when the growth limit asked of the file system is believed, and the limit.
@@ -61,6 +63,7 @@ impl<E: Env> Volume<E> {
             map: RefCell::new(map),
             alloc: RefCell::new(alloc),
             good_slot: Cell::new(good_slot),
+            has_suspects: Cell::new(false),
             map_writer: Semaphore::new(1),
             len_max: Cell::new((0, 0)),
         }
@@ -74,7 +77,20 @@ impl<E: Env> Volume<E> {
         if self.alloc.borrow_mut().take_exact(extent.offset, u64::from(extent.bytes)) {
             return Ok(());
         }
+        if self.has_suspects.get() {
+            self.alloc.borrow_mut().take_what_is_free(extent.offset, u64::from(extent.bytes));
+            return Ok(());
+        }
         Err(StoreError::Corrupt { id: stria_base::DataId(0), block: extent.offset, volume: self.id })
+    }
+
+    /// Takes extents of rows that need repair out of the free space, as far as they are in it. Such a row
+    /// is never dropped here, so what it shares with another row is freed once.
+    pub(crate) fn adopt_suspect(&self, extents: &[Extent]) {
+        for extent in extents {
+            self.has_suspects.set(true);
+            self.alloc.borrow_mut().take_what_is_free(extent.offset, u64::from(extent.bytes));
+        }
     }
 
     /// Writes the superblock with the next epoch.
