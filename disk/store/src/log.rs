@@ -224,6 +224,11 @@ impl Log {
         }
     }
 
+    /// Bytes of records not written yet.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.open.bytes + self.closed.iter().map(|frame| frame.bytes).sum::<u64>()
+    }
+
     /// Appends a record to the open frame.
     pub(crate) fn append(
         &mut self,

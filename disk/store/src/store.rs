@@ -225,10 +225,22 @@ impl<E: Env> Store<E> {
         if self.pg(pg).borrow().state == PgState::NeedsRepair {
             return Err(StoreError::ReadOnly { pg });
         }
-        if adds && self.0.mine[0].is_low() {
+        // Deletions leave the room that rewriting one segment takes: a log that cannot go on fails for good.
+        if (adds && self.0.mine[0].is_low())
+            || self.log_room_bytes() < self.0.mine[0].geometry.segment_bytes()
+        {
             return Err(StoreError::Full);
         }
         Ok(())
+    }
+
+    /// Bytes the log can still take, as far as they matter: more than two segments are not told apart.
+    pub(crate) fn log_room_bytes(&self) -> u64 {
+        let segment_bytes = self.0.mine[0].geometry.segment_bytes();
+        let whole = self.0.mine[0].segments_for_log(3) * segment_bytes;
+        let log = self.0.log.borrow();
+        let here = log.place.map_or(0, |place| segment_bytes - place.end);
+        (whole + here).saturating_sub(log.waiting_bytes())
     }
 
     fn encode_change(

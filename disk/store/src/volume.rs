@@ -143,11 +143,16 @@ impl<E: Env> Volume<E> {
     /// Whether new data must be refused so that deletions and cleaning still find room. Free pieces of
     /// extent segments do not count: the log takes whole segments only.
     pub(crate) fn is_low(&self) -> bool {
+        self.segments_for_log(RESERVED_SEGMENTS + 1) <= RESERVED_SEGMENTS
+    }
+
+    /// Segments the log could still take, counted no further than needed to tell whether there are `enough`.
+    pub(crate) fn segments_for_log(&self, enough: u64) -> u64 {
         let left = self.segments_left();
-        left <= RESERVED_SEGMENTS && {
-            let whole = self.alloc.borrow().whole_segments(HEADER_BYTES, self.geometry.segment_bytes());
-            left + whole <= RESERVED_SEGMENTS
+        if left >= enough {
+            return left;
         }
+        left + self.alloc.borrow().whole_segments(HEADER_BYTES, self.geometry.segment_bytes())
     }
 
     /// Bytes in all segments.

@@ -161,7 +161,9 @@ impl Life {
             StoreError::NoBuffer => self.plan.refuse_buffers > 0,
             StoreError::Io { .. } => self.plan.faults.read_error_one_in > 0,
             StoreError::Corrupt { .. } => {
-                self.hurt_bodies.contains(&value.body) || self.model.borrow().lax_bodies.contains(&value.body)
+                self.hurt_bodies.contains(&value.body)
+                    || self.node.needs_repair(key.0)
+                    || self.model.borrow().lax_bodies.contains(&value.body)
             }
             _ => false,
         };

@@ -78,7 +78,7 @@ impl Plan {
             refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
             lives,
             ops: (ops / u64::from(lives)).max(5),
-            cleans: rng.chance(3, 4),
+            cleans: small_disk || rng.chance(3, 4),
         }
     }
 
