@@ -72,6 +72,22 @@ impl Allocator {
         true
     }
 
+    /// Takes those parts of a range out that are free.
+    pub fn take_what_is_free(&mut self, start: u64, bytes: u64) {
+        let end = start + bytes;
+        let before = self.by_start.range(..start).next_back().map(|(&from, _)| from);
+        let ranges: Vec<(u64, u64)> = self
+            .by_start
+            .range(before.unwrap_or(start)..end)
+            .map(|(&from, &have)| (from.max(start), (from + have).min(end)))
+            .filter(|(from, to)| from < to)
+            .collect();
+        for (from, to) in ranges {
+            let taken = self.take_exact(from, to - from);
+            assert!(taken, "{from}..{to} was found free");
+        }
+    }
+
     /// Takes `bytes` from the smallest range that has them; else, cut down to a multiple of `unit`, the
     /// largest range there is. `None` when not even a unit is free in one place.
     pub fn take(&mut self, bytes: u64, unit: u64) -> Option<(u64, u64)> {
@@ -90,6 +106,15 @@ impl Allocator {
             self.insert(start + take, have - take);
         }
         Some((start, take))
+    }
+
+    /// How many wholly free, aligned runs of `bytes` there are, counted from `first`.
+    pub fn whole_segments(&self, first: u64, bytes: u64) -> u64 {
+        let runs = self.by_size.range((bytes, 0)..).map(|&(have, start)| {
+            let aligned = first + (start - first).next_multiple_of(bytes);
+            (start + have).saturating_sub(aligned) / bytes
+        });
+        runs.sum()
     }
 
     /// A wholly free, aligned run of `bytes`, taken out: for turning an extent segment into a log segment.
@@ -137,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn free_parts_of_a_shared_range_are_taken() {
+        let mut allocator = Allocator::default();
+        allocator.free(0, 100);
+        allocator.free(200, 100);
+        allocator.free(400, 100);
+        allocator.take_what_is_free(50, 400);
+        assert_eq!(allocator.free_bytes(), 100);
+        assert!(allocator.take_exact(0, 50) && allocator.take_exact(450, 50));
+    }
+
+    #[test]
     #[should_panic(expected = "overlaps")]
     fn freeing_twice_is_a_bug() {
         let mut allocator = Allocator::default();
@@ -148,6 +184,7 @@ mod tests {
     fn a_segment_is_found_inside_a_larger_run() {
         let mut allocator = Allocator::default();
         allocator.free(100, 250);
+        assert_eq!(allocator.whole_segments(50, 100), 2);
         assert_eq!(allocator.take_segment(50, 100), Some(150));
         assert_eq!(allocator.free_bytes(), 150);
         assert_eq!(allocator.take_segment(50, 100), Some(250));

@@ -16,7 +16,6 @@ use crate::{
     error::StoreError,
     index::MetaIndex,
     log::{FrameFate, PendingChange, PendingRecord},
-    map::SEGMENT_BYTES,
     replay::{Place, Window, row_of},
     row::{BodyRef, Home},
     store::{Pg, Store},
@@ -48,8 +47,10 @@ impl<E: Env> Store<E> {
         }
         for volume in &self.0.mine {
             let segments = volume.log_segments();
-            let log_bytes: u64 =
-                segments.iter().map(|(_, _, end)| end.map_or(SEGMENT_BYTES, u64::from)).sum();
+            let log_bytes: u64 = segments
+                .iter()
+                .map(|(_, _, end)| end.map_or(volume.geometry.segment_bytes(), u64::from))
+                .sum();
             let worth =
                 segments.len() > SEGMENTS_UNCLEANED_MAX && log_bytes > 2 * self.0.live_log_bytes.get();
             let pressed = segments.len() > 1 && volume.is_low();
@@ -68,8 +69,10 @@ impl<E: Env> Store<E> {
     /// Of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
     pub async fn relocate(&self, segment: LogSegment) -> Result<(), StoreError> {
         let uuid = self.0.mine[0].uuid;
-        let place =
-            Place { uuid, volume: segment.volume, segment: segment.segment, generation: segment.generation };
+        // All volumes of a store are cut alike.
+        let geometry = self.0.mine[0].geometry;
+        let LogSegment { volume, segment: number, generation, .. } = segment;
+        let place = Place { uuid, volume, geometry, segment: number, generation };
         let disk = self.0.volumes.disk(segment.volume)?.clone();
         let mut window = Window::new(&self.0.env, &disk, place, u64::from(segment.end));
         while window.at < u64::from(segment.end) {
@@ -92,7 +95,10 @@ impl<E: Env> Store<E> {
         }
         // What made rows of this segment not count may itself still be on its way.
         self.drain_log().await?;
-        self.flush_log().await
+        self.flush_log().await?;
+        // Readers of this core hold places in the segment; its owner knows only its own readers.
+        self.0.pins.log_grace_period().await;
+        Ok(())
     }
 
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
@@ -171,7 +177,6 @@ impl<E: Env> Store<E> {
         let Some(volume) = self.0.mine.iter().find(|volume| volume.id == segment.volume) else {
             return Err(StoreError::NotAVolume { volume: segment.volume });
         };
-        self.0.pins.log_grace_period().await;
         volume.free_log(segment.segment, segment.generation).await?;
         self.0.cleaned_segments.set(self.0.cleaned_segments.get() + 1);
         Ok(())

@@ -9,14 +9,17 @@ use bytes::Bytes;
 use stria_base::PgId;
 use stria_env::sync::Notify;
 
-use crate::{error::StoreError, map::SEGMENT_BYTES, row::Row};
+use crate::{error::StoreError, map::SEGMENT_LOG2_MIN, row::Row};
 
 /// A frame is closed when its records reach this.
 pub(crate) const FRAME_BYTES_TARGET: u64 = 1 << 20;
 /// Largest record, and so largest frame.
 pub(crate) const RECORD_BYTES_MAX: u64 = 16 << 20;
 
-const _: () = assert!(RECORD_BYTES_MAX + 8192 < SEGMENT_BYTES);
+/// Room a frame needs beyond its records: header and padding.
+pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 8192;
+
+const _: () = assert!(2 * FRAME_BYTES_TARGET <= 1 << SEGMENT_LOG2_MIN, "a full frame fits into any segment");
 
 /// When a commit completes, and when the device is flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,16 +156,25 @@ impl OpenFrame {
     }
 }
 
+/// The segment the log is filling.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenSegment {
+    pub(crate) segment: u32,
+    pub(crate) generation: u64,
+    /// Bytes of log in it.
+    pub(crate) end: u64,
+}
+
 /// Where the log stands. Behind a `RefCell` of the store.
 pub(crate) struct Log {
     closed: VecDeque<OpenFrame>,
     open: OpenFrame,
     /// The frame being written, or the last one written.
     pub(crate) current: Rc<FrameFate>,
-    pub(crate) segment: u32,
-    pub(crate) generation: u64,
-    /// Bytes of log in the open segment.
-    pub(crate) end: u64,
+    /// The segment being filled; `None` before the first frame: opening takes no space.
+    pub(crate) place: Option<OpenSegment>,
+    /// Segments an earlier life left open, and where their log ends: sealed with the first roll.
+    pub(crate) unsealed: Vec<(u32, u32)>,
     pub(crate) next_seq: u64,
     pub(crate) prev_hash: u64,
     /// Highest frame the device has.
@@ -180,17 +192,16 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Continues after frame `next_seq - 1` in a fresh segment.
-    pub(crate) fn new(segment: u32, generation: u64, next_seq: u64, prev_hash: u64) -> Self {
+    /// Continues after frame `next_seq - 1`, in a fresh segment as soon as there is a frame to write.
+    pub(crate) fn new(unsealed: Vec<(u32, u32)>, next_seq: u64, prev_hash: u64) -> Self {
         let current = FrameFate::pending();
         current.decide(FrameState::Durable(next_seq - 1));
         Self {
             closed: VecDeque::new(),
             open: OpenFrame::new(),
             current,
-            segment,
-            generation,
-            end: 0,
+            place: None,
+            unsealed,
             next_seq,
             prev_hash,
             written_seq: next_seq - 1,
@@ -203,6 +214,19 @@ impl Log {
             frames: 0,
             bytes_written: 0,
         }
+    }
+
+    /// Segments to seal when the log goes on elsewhere, and where their log ends.
+    pub(crate) fn ends(&self) -> Vec<(u32, u32)> {
+        match self.place {
+            Some(place) => vec![(place.segment, place.end as u32)],
+            None => self.unsealed.clone(),
+        }
+    }
+
+    /// Bytes of records not written yet.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.open.bytes + self.closed.iter().map(|frame| frame.bytes).sum::<u64>()
     }
 
     /// Appends a record to the open frame.

@@ -14,8 +14,7 @@ use stria_wal::{FRAME_HEADER_BYTES, FrameHeader, Seed, frame_bytes};
 
 use crate::{
     error::StoreError,
-    log::{FlushMethod, FrameState, OpenFrame, SyncPolicy},
-    map::{SEGMENT_BYTES, segment_offset},
+    log::{FlushMethod, FrameState, OpenFrame, OpenSegment, SyncPolicy},
     store::Store,
 };
 
@@ -115,11 +114,14 @@ impl<E: Env> Store<E> {
     ) -> Result<(Placed, E::Buf), StoreError> {
         let payload_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let bytes = frame_bytes(payload_bytes);
-        if self.0.log.borrow().end + bytes > SEGMENT_BYTES {
-            self.roll().await?;
-        }
         let volume = &self.0.mine[0];
-        let (header, segment, offset) = self.next_header(count, pieces);
+        let open = self.0.log.borrow().place;
+        let place = match open {
+            Some(place) if place.end + bytes <= volume.geometry.segment_bytes() => place,
+            _ => self.roll().await?,
+        };
+        let segment = place.segment;
+        let (header, offset) = self.next_header(count, pieces, place);
         let head = header.encode(Seed::new(volume.uuid, volume.id.0, offset));
         let method = if durable { self.0.config.flush_method } else { FlushMethod::Flush };
         let buf = self.write_pieces((volume.id, offset), bytes, &head, pieces, buf, method).await?;
@@ -130,11 +132,11 @@ impl<E: Env> Store<E> {
         Ok((Placed { seq: header.seq, segment, payload_at: offset + FRAME_HEADER_BYTES as u64 }, buf))
     }
 
-    fn next_header(&self, count: u32, pieces: &[Bytes]) -> (FrameHeader, u32, u64) {
+    fn next_header(&self, count: u32, pieces: &[Bytes], place: OpenSegment) -> (FrameHeader, u64) {
         let log = self.0.log.borrow();
         let mut header = FrameHeader {
             count,
-            generation: log.generation,
+            generation: place.generation,
             seq: log.next_seq,
             prev_hash: log.prev_hash,
             durable_upto: log.flushed_seq,
@@ -142,16 +144,20 @@ impl<E: Env> Store<E> {
             payload_crc: 0,
         };
         header.of_payload(pieces.iter().map(|piece| &piece[..]));
-        (header, log.segment, segment_offset(log.segment) + log.end)
+        (header, self.0.mine[0].geometry.offset(place.segment) + place.end)
     }
 
     fn frame_written(&self, header: &FrameHeader, bytes: u64, durable: bool) {
         let mut log = self.0.log.borrow_mut();
-        log.end += bytes;
+        if let Some(place) = &mut log.place {
+            place.end += bytes;
+        }
         log.next_seq += 1;
         log.prev_hash = header.hash();
         log.written_seq = header.seq;
-        log.proven_seq = log.proven_seq.max(header.durable_upto);
+        // A marker acknowledges nothing, so nothing has to prove it: else each would ask for the next.
+        let proves = if header.count == 0 { header.seq } else { header.durable_upto };
+        log.proven_seq = log.proven_seq.max(proves);
         log.frames += 1;
         log.bytes_written += bytes;
         if durable {
@@ -197,19 +203,14 @@ impl<E: Env> Store<E> {
     }
 
     /// Seals the open segment and goes on in a new one.
-    async fn roll(&self) -> Result<(), StoreError> {
+    async fn roll(&self) -> Result<OpenSegment, StoreError> {
         // The end goes into the map, and a sealed end says that everything before it was flushed.
         self.flush_log().await?;
-        let (segment, end) = {
-            let log = self.0.log.borrow();
-            (log.segment, log.end as u32)
-        };
-        let (segment, generation) = self.0.mine[0].roll_log(&[(segment, end)]).await?;
-        let mut log = self.0.log.borrow_mut();
-        log.segment = segment;
-        log.generation = generation;
-        log.end = 0;
-        Ok(())
+        let ends = self.0.log.borrow().ends();
+        let (segment, generation) = self.0.mine[0].roll_log(&ends).await?;
+        let place = OpenSegment { segment, generation, end: 0 };
+        self.0.log.borrow_mut().place = Some(place);
+        Ok(place)
     }
 
     /// Makes every written frame durable.

@@ -4,8 +4,12 @@ use stria_base::{VolumeId, checksum::crc32c_seeded, hash::hash64, units::align_u
 
 use crate::superblock::HEADER_BYTES;
 
-/// Bytes of a segment.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Binary logarithm of the bytes of a segment, unless the volume was made with another.
+pub const SEGMENT_LOG2_DEFAULT: u32 = 26;
+/// Smallest: a segment holds at least two frames of the size at which they are closed.
+pub const SEGMENT_LOG2_MIN: u32 = 21;
+/// Largest: `end` of a map entry is 32 bits wide and keeps one value for "open".
+pub const SEGMENT_LOG2_MAX: u32 = 30;
 /// Where the two slots lie.
 pub const SLOT_OFFSETS: [u64; 2] = [1 << 20, 2 << 20];
 /// Bytes a slot may take.
@@ -45,15 +49,44 @@ pub struct DeviceMap {
     pub segments: Vec<Segment>,
 }
 
-/// Byte offset of a segment in its volume.
-pub fn segment_offset(segment: u32) -> u64 {
-    HEADER_BYTES + u64::from(segment) * SEGMENT_BYTES
+/// How a volume is cut into segments. Fixed when it is made, kept in its superblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    segment_log2: u32,
 }
 
-/// The segment that holds byte `offset`.
-pub fn segment_of(offset: u64) -> u32 {
-    assert!(offset >= HEADER_BYTES, "{offset} lies in the header");
-    ((offset - HEADER_BYTES) / SEGMENT_BYTES) as u32
+impl Geometry {
+    /// Segments of `1 << segment_log2` bytes; `None` outside [`SEGMENT_LOG2_MIN`] to [`SEGMENT_LOG2_MAX`].
+    pub fn new(segment_log2: u32) -> Option<Self> {
+        (SEGMENT_LOG2_MIN..=SEGMENT_LOG2_MAX).contains(&segment_log2).then_some(Self { segment_log2 })
+    }
+
+    /// As stored in the superblock.
+    pub fn segment_log2(self) -> u32 {
+        self.segment_log2
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_bytes(self) -> u64 {
+        1 << self.segment_log2
+    }
+
+    /// Byte offset of a segment in its volume.
+    pub fn offset(self, segment: u32) -> u64 {
+        HEADER_BYTES + (u64::from(segment) << self.segment_log2)
+    }
+
+    /// The segment that holds byte `offset`.
+    pub fn segment_of(self, offset: u64) -> u32 {
+        assert!(offset >= HEADER_BYTES, "{offset} lies in the header");
+        ((offset - HEADER_BYTES) >> self.segment_log2) as u32
+    }
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        Self { segment_log2: SEGMENT_LOG2_DEFAULT }
+    }
 }
 
 fn seed(uuid: u128, volume: VolumeId) -> u64 {
@@ -68,6 +101,11 @@ impl DeviceMap {
             _ => 0,
         });
         generations.max().unwrap_or(0)
+    }
+
+    /// Whether any segment is log.
+    pub fn has_log(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Log { .. }))
     }
 
     /// A slot's bytes, padded to 4 KiB.
@@ -161,9 +199,11 @@ mod tests {
 
     #[test]
     fn segments_and_offsets_agree() {
+        let geometry = Geometry::default();
         for segment in [0, 1, 77] {
-            assert_eq!(segment_of(segment_offset(segment)), segment);
-            assert_eq!(segment_of(segment_offset(segment) + SEGMENT_BYTES - 1), segment);
+            assert_eq!(geometry.segment_of(geometry.offset(segment)), segment);
+            assert_eq!(geometry.segment_of(geometry.offset(segment) + geometry.segment_bytes() - 1), segment);
         }
+        assert_eq!((Geometry::new(20), Geometry::new(31)), (None, None));
     }
 }

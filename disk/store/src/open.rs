@@ -17,12 +17,14 @@ use crate::{
     index::{MemoryIndex, MetaIndex},
     log::{Log, SyncPolicy},
     log_writer::FRAME_BUFFER_BYTES,
-    map::{DeviceMap, SLOT_BYTES_MAX, SLOT_OFFSETS},
+    map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_BYTES_MAX, SLOT_OFFSETS},
     pins::Pins,
     replay::{PgRows, VolumeReplay},
     row::{BodyRef, Extent},
     store::{Inner, Pg, PgState, Store, StoreConfig},
-    superblock::{self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo},
+    superblock::{
+        self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
+    },
     volume::{Volume, read_padded, write_padded, write_superblock},
     volumes::Volumes,
 };
@@ -36,6 +38,24 @@ pub async fn format_volume<E: Env>(
     disk: E::Disk,
     identity: VolumeIdentity,
 ) -> Result<(), StoreError> {
+    format_volume_sized(env, disk, identity, SEGMENT_LOG2_DEFAULT).await
+}
+
+/// As [`format_volume`], with segments of `1 << segment_log2` bytes, 2 MiB to 1 GiB. All volumes of a store
+/// are made alike.
+///
+/// # Errors
+/// Of the device.
+///
+/// # Panics
+/// When `segment_log2` is out of range.
+pub async fn format_volume_sized<E: Env>(
+    env: &E,
+    disk: E::Disk,
+    identity: VolumeIdentity,
+    segment_log2: u32,
+) -> Result<(), StoreError> {
+    let geometry = Geometry::new(segment_log2).expect("the caller chose a size in range");
     let volume = identity.volume;
     if disk.len_bytes() < HEADER_BYTES {
         disk.grow(HEADER_BYTES).await.map_err(StoreError::io("grow", volume))?;
@@ -47,7 +67,11 @@ pub async fn format_volume<E: Env>(
         write_padded(&volumes, volume, slot, &map.encode(identity.store_uuid, volume)).await?;
     }
     volumes.flush(volume).await?;
-    write_superblock(&volumes, &VolumeInfo { identity, epoch: 1, clean: true, hlc_high: Hlc(0) }).await
+    write_superblock(
+        &volumes,
+        &VolumeInfo { identity, epoch: 1, clean: true, hlc_high: Hlc(0), geometry, writers: Writers::None },
+    )
+    .await
 }
 
 /// Reads which volume this is.
@@ -87,27 +111,37 @@ pub async fn probe_volume<E: Env>(
     }
 }
 
-/// Reads the device map: the newer of the slots that verify.
+/// Reads the device map: the newer of the slots that verify, and which that is.
 pub(crate) async fn read_map<E: Env>(
     env: &E,
     disk: &E::Disk,
     info: &VolumeInfo,
-) -> Result<DeviceMap, StoreError> {
+) -> Result<(DeviceMap, usize), StoreError> {
     let (uuid, volume) = (info.identity.store_uuid, info.identity.volume);
-    let mut newest: Option<DeviceMap> = None;
-    for slot in SLOT_OFFSETS {
+    let mut newest: Option<(DeviceMap, usize)> = None;
+    for (number, slot) in SLOT_OFFSETS.into_iter().enumerate() {
         let bytes = match read_padded(env, disk, volume, slot, SLOT_BYTES_MAX as usize).await {
             Ok(bytes) => bytes,
             Err(StoreError::Io { .. }) => continue,
             Err(other) => return Err(other),
         };
         if let Some(map) = DeviceMap::decode(&bytes, uuid, volume)
-            && newest.as_ref().is_none_or(|newest| newest.seq < map.seq)
+            && newest.as_ref().is_none_or(|(newest, _)| newest.seq < map.seq)
         {
-            newest = Some(map);
+            newest = Some((map, number));
         }
     }
     newest.ok_or(StoreError::NoMap { volume })
+}
+
+/// Space on one volume that rows name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtentsInUse {
+    /// Named by rows that are what was acknowledged last.
+    pub sure: Vec<Extent>,
+    /// Named by rows of PGs that need repair: perhaps older than what was acknowledged, and the space
+    /// given to another row since. Checksums tell whose bytes are there.
+    pub suspect: Vec<Extent>,
 }
 
 impl<E: Env> Store<E> {
@@ -135,26 +169,29 @@ impl<E: Env> Store<E> {
             let slot = pgs.get_mut(usize::from(part.pg.0)).and_then(Option::as_mut);
             slot.unwrap_or_else(|| panic!("PG {} is not of core {}", part.pg.0, core.0)).merge(part);
         }
-        let suspect = mine.iter().any(|volume| volume.rot);
         let mut hlc = HlcClock::default();
         let mut owned = Vec::new();
         for replayed in &mine {
             hlc.observe(replayed.info.hlc_high);
-            let volume = Volume::new(volumes.clone(), replayed.info, replayed.map.clone());
+            let mut info = replayed.info;
+            info.writers = if replayed.map.has_log() { info.writers } else { Writers::None };
+            info.writers = info.writers.joined_by(config.cores);
+            let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);
             volume.write_superblock(false, replayed.info.hlc_high).await?;
             owned.push(volume);
         }
         for (volume, replayed) in owned.iter().zip(&mine).skip(1) {
             volume.seal_log(&replayed.open_ends).await?;
         }
-        let (segment, generation) = owned[0].roll_log(&mine[0].open_ends).await?;
-        let log = Log::new(segment, generation, mine[0].next_seq, mine[0].prev_hash);
+        // The new segment is taken with the first frame, not here: extents in use are not known before they
+        // are adopted, and a full volume has to open.
+        let log = Log::new(mine[0].open_ends.clone(), mine[0].next_seq, mine[0].prev_hash);
         let mut live_log_bytes = 0;
         let pgs = pgs.into_iter().map(|rows| {
             rows.map(|rows| {
                 hlc.observe(rows.hlc_high);
                 live_log_bytes += rows.live_bytes();
-                RefCell::new(into_pg(rows, suspect))
+                RefCell::new(into_pg(rows))
             })
         });
         let pgs = pgs.collect();
@@ -181,13 +218,15 @@ impl<E: Env> Store<E> {
 
     /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners.
     #[must_use]
-    pub fn extents_in_use(&self) -> BTreeMap<VolumeId, Vec<Extent>> {
-        let mut found: BTreeMap<VolumeId, Vec<Extent>> = BTreeMap::new();
+    pub fn extents_in_use(&self) -> BTreeMap<VolumeId, ExtentsInUse> {
+        let mut found: BTreeMap<VolumeId, ExtentsInUse> = BTreeMap::new();
         for pg in self.0.pgs.iter().flatten() {
+            let suspect = pg.borrow().state == PgState::NeedsRepair;
             pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
                 if let BodyRef::Extents(body) = &row.body {
                     for extent in &body.extents {
-                        found.entry(extent.volume).or_default().push(*extent);
+                        let of = found.entry(extent.volume).or_default();
+                        if suspect { of.suspect.push(*extent) } else { of.sure.push(*extent) }
                     }
                 }
                 std::ops::ControlFlow::Continue(())
@@ -200,11 +239,12 @@ impl<E: Env> Store<E> {
     ///
     /// # Errors
     /// `Corrupt` when two rows name one, or it lies where the map has no extents.
-    pub fn adopt(&self, volume: VolumeId, extents: &[Extent]) -> Result<(), StoreError> {
+    pub fn adopt(&self, volume: VolumeId, extents: &ExtentsInUse) -> Result<(), StoreError> {
         let Some(volume) = self.0.mine.iter().find(|mine| mine.id == volume) else {
             return Err(StoreError::NotAVolume { volume });
         };
-        extents.iter().try_for_each(|extent| volume.adopt(*extent))
+        volume.adopt_suspect(&extents.suspect);
+        extents.sure.iter().try_for_each(|extent| volume.adopt(*extent))
     }
 
     /// Starts the log: from here on writes are accepted.
@@ -221,8 +261,8 @@ impl<E: Env> Store<E> {
     }
 }
 
-fn into_pg(rows: PgRows, suspect: bool) -> Pg {
-    let PgRows { rows, seq_high, rings, .. } = rows;
+fn into_pg(rows: PgRows) -> Pg {
+    let PgRows { rows, seq_high, rings, suspect, .. } = rows;
     let index = MemoryIndex::from_sorted(rows.into_iter().filter_map(|(key, slot)| Some((key, slot.row?))));
     Pg {
         index,

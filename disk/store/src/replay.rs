@@ -22,7 +22,7 @@ use stria_wal::{
 use crate::{
     error::StoreError,
     log::RECORD_BYTES_MAX,
-    map::{DeviceMap, SEGMENT_BYTES, Segment, segment_offset},
+    map::{DeviceMap, Geometry, Segment},
     open::{probe_volume, read_map},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
     superblock::VolumeInfo,
@@ -52,11 +52,13 @@ pub struct PgRows {
     pub(crate) seq_high: u64,
     pub(crate) hlc_high: Hlc,
     pub(crate) rings: Vec<VolumeId>,
+    /// A log that may hold records of this PG has lost an acknowledged frame.
+    pub(crate) suspect: bool,
 }
 
 impl PgRows {
     pub(crate) fn new(pg: PgId) -> Self {
-        Self { pg, rows: BTreeMap::new(), seq_high: 0, hlc_high: Hlc(0), rings: Vec::new() }
+        Self { pg, rows: BTreeMap::new(), seq_high: 0, hlc_high: Hlc(0), rings: Vec::new(), suspect: false }
     }
 
     /// Adds what another log says.
@@ -65,6 +67,7 @@ impl PgRows {
         self.seq_high = self.seq_high.max(other.seq_high);
         self.hlc_high = self.hlc_high.max(other.hlc_high);
         self.rings.extend(other.rings);
+        self.suspect |= other.suspect;
         if self.rows.is_empty() {
             self.rows = other.rows;
             return;
@@ -94,6 +97,8 @@ impl PgRows {
 pub struct VolumeReplay {
     pub(crate) info: VolumeInfo,
     pub(crate) map: DeviceMap,
+    /// The slot the map was read from.
+    pub(crate) map_slot: usize,
     /// Open log segments and where their log ends.
     pub(crate) open_ends: Vec<(u32, u32)>,
     pub(crate) next_seq: u64,
@@ -157,10 +162,18 @@ pub async fn replay<E: Env>(
         if info.identity.store_uuid != store_uuid || info.identity.volume != id {
             return Err(StoreError::Foreign { volume: id, found: info.identity.volume });
         }
-        let map = read_map(env, &disk, &info).await?;
+        let (map, map_slot) = read_map(env, &disk, &info).await?;
         let reader =
             LogReader { env, disk: &disk, info: &info, rows: &mut rows, report: &mut replayed.report };
-        let volume = reader.read_all(map).await?;
+        let volume = reader.read_all(map, map_slot).await?;
+        if volume.rot {
+            // What the lost frame said is unknown: every PG that may have written here is suspect, wherever
+            // it lives now.
+            let pgs = (0..info.identity.pg_count).map(PgId);
+            for pg in pgs.filter(|pg| info.writers.may_have_written(*pg, id)) {
+                rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
+            }
+        }
         replayed.report.clean += u64::from(info.clean);
         replayed.volumes.push(volume);
     }
@@ -186,7 +199,7 @@ struct SegmentEnd {
 }
 
 impl<E: Env> LogReader<'_, E> {
-    async fn read_all(mut self, map: DeviceMap) -> Result<VolumeReplay, StoreError> {
+    async fn read_all(mut self, map: DeviceMap, map_slot: usize) -> Result<VolumeReplay, StoreError> {
         let mut segments: Vec<(u32, u64, Option<u32>)> = map
             .segments
             .iter()
@@ -200,6 +213,7 @@ impl<E: Env> LogReader<'_, E> {
         let mut volume = VolumeReplay {
             info: *self.info,
             map,
+            map_slot,
             open_ends: Vec::new(),
             next_seq: 1,
             prev_hash: 0,
@@ -224,9 +238,10 @@ impl<E: Env> LogReader<'_, E> {
         end: Option<u32>,
         volume: &mut VolumeReplay,
     ) -> Result<SegmentEnd, StoreError> {
-        let place =
-            Place { uuid: self.info.identity.store_uuid, volume: volume.volume(), segment, generation };
-        let end_bytes = end.map_or(SEGMENT_BYTES, u64::from);
+        let geometry = self.info.geometry;
+        let uuid = self.info.identity.store_uuid;
+        let place = Place { uuid, volume: volume.volume(), geometry, segment, generation };
+        let end_bytes = end.map_or(geometry.segment_bytes(), u64::from);
         let mut window = Window::new(self.env, self.disk, place, end_bytes);
         let mut chain: Option<Chain> = None;
         while let Some(header) = window.frame().await? {
@@ -285,7 +300,7 @@ impl<E: Env> LogReader<'_, E> {
     fn apply(&mut self, window: &Window<'_, E>, header: &FrameHeader) {
         let payload = &window.data()[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize];
         let place = window.place;
-        let payload_at = segment_offset(place.segment) + window.at + FRAME_HEADER_BYTES as u64;
+        let payload_at = place.offset() + window.at + FRAME_HEADER_BYTES as u64;
         self.report.frames += 1;
         // A record that does not decode inside a frame that verifies was written by a newer release; the
         // format version in the superblock refuses those before we come here.
@@ -299,6 +314,8 @@ impl<E: Env> LogReader<'_, E> {
             }
             for change in record.changes() {
                 pg.seq_high = pg.seq_high.max(change.seq);
+                // Rewritten rows keep their stamps, and the record they came in may be gone.
+                pg.hlc_high = pg.hlc_high.max(change.hlc);
                 let home = Home { volume: place.volume, segment: place.segment, bytes: change.bytes as u32 };
                 let row = if change.delete { None } else { row_of(&change, home, payload_at) };
                 pg.put(change.key.into(), Slot { seq: change.seq, row });
@@ -331,8 +348,15 @@ pub(crate) fn row_of(change: &Change<'_>, home: Home, payload_at: u64) -> Option
 pub(crate) struct Place {
     pub(crate) uuid: u128,
     pub(crate) volume: VolumeId,
+    pub(crate) geometry: Geometry,
     pub(crate) segment: u32,
     pub(crate) generation: u64,
+}
+
+impl Place {
+    fn offset(self) -> u64 {
+        self.geometry.offset(self.segment)
+    }
 }
 
 type Read<E> = Receiver<(u64, std::io::Result<()>, <E as Env>::Buf)>;
@@ -380,7 +404,7 @@ impl<'a, E: Env> Window<'a, E> {
     }
 
     fn seed(&self) -> Seed {
-        Seed::new(self.place.uuid, self.place.volume.0, segment_offset(self.place.segment) + self.at)
+        Seed::new(self.place.uuid, self.place.volume.0, self.place.offset() + self.at)
     }
 
     /// The valid frame at the start of the window.
@@ -451,7 +475,7 @@ impl<'a, E: Env> Window<'a, E> {
         let end = (offset + READ_BYTES).min(self.end);
         for block in (offset..end).step_by(FRAME_ALIGN as usize) {
             let buf = self.env.buf(FRAME_ALIGN as usize).ok_or(StoreError::NoBuffer)?;
-            let (result, buf) = self.disk.read(segment_offset(self.place.segment) + block, buf).await;
+            let (result, buf) = self.disk.read(self.place.offset() + block, buf).await;
             match result {
                 Ok(()) => self.bytes.extend_from_slice(&buf),
                 Err(_) => self.bytes.resize(self.bytes.len() + FRAME_ALIGN as usize, 0),
@@ -469,7 +493,7 @@ impl<'a, E: Env> Window<'a, E> {
             };
             let (done, read) = oneshot();
             let disk = self.disk.clone();
-            let from = segment_offset(self.place.segment) + offset;
+            let from = self.place.offset() + offset;
             self.env.spawn(async move {
                 let (result, buf) = disk.read(from, buf).await;
                 done.send((offset, result, buf));

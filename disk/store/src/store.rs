@@ -22,8 +22,8 @@ use crate::{
     error::StoreError,
     index::{MemoryIndex, MetaIndex},
     log::{
-        Commit, FlushMethod, FrameFate, Log, PendingChange, PendingRecord, RECORD_BYTES_MAX, SyncPolicy,
-        Ticket,
+        Commit, FRAME_OVERHEAD_BYTES, FlushMethod, FrameFate, Log, PendingChange, PendingRecord,
+        RECORD_BYTES_MAX, SyncPolicy, Ticket,
     },
     pins::Pins,
     row::{BodyRef, Change, Extent, Grant, Home, InlineRef, NewBody, Row, block_log2},
@@ -199,7 +199,8 @@ impl<E: Env> Store<E> {
         let pending: Vec<PendingChange> =
             changes.into_iter().map(|change| self.encode_change(&mut builder, change, pg_seq, hlc)).collect();
         let bytes = builder.bytes() as u64;
-        if bytes > RECORD_BYTES_MAX {
+        let segment_bytes = self.0.mine[0].geometry.segment_bytes();
+        if bytes > RECORD_BYTES_MAX.min(segment_bytes - FRAME_OVERHEAD_BYTES) {
             return Err(StoreError::TooLarge { bytes });
         }
         state.seq = pg_seq;
@@ -224,10 +225,22 @@ impl<E: Env> Store<E> {
         if self.pg(pg).borrow().state == PgState::NeedsRepair {
             return Err(StoreError::ReadOnly { pg });
         }
-        if adds && self.0.mine[0].is_low() {
+        // Deletions leave the room that rewriting one segment takes: a log that cannot go on fails for good.
+        if (adds && self.0.mine[0].is_low())
+            || self.log_room_bytes() < self.0.mine[0].geometry.segment_bytes()
+        {
             return Err(StoreError::Full);
         }
         Ok(())
+    }
+
+    /// Bytes the log can still take, as far as they matter: more than two segments are not told apart.
+    pub(crate) fn log_room_bytes(&self) -> u64 {
+        let segment_bytes = self.0.mine[0].geometry.segment_bytes();
+        let whole = self.0.mine[0].segments_for_log(3) * segment_bytes;
+        let log = self.0.log.borrow();
+        let here = log.place.map_or(0, |place| segment_bytes - place.end);
+        (whole + here).saturating_sub(log.waiting_bytes())
     }
 
     fn encode_change(
@@ -431,6 +444,15 @@ impl<E: Env> Store<E> {
         self.0.pgs.iter().flatten().map(|pg| pg.borrow().index.bytes()).sum()
     }
 
+    /// Makes everything sequenced so far durable, whatever the sync policy.
+    ///
+    /// # Errors
+    /// `Failed` or of the device.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.drain_log().await?;
+        self.flush_log().await
+    }
+
     /// Writes what is pending, flushes, seals the log and marks the volumes clean. Nothing is accepted
     /// afterwards.
     ///
@@ -448,11 +470,8 @@ impl<E: Env> Store<E> {
             gone.await;
         }
         self.flush_log().await?;
-        let (segment, end) = {
-            let log = self.0.log.borrow();
-            (log.segment, log.end as u32)
-        };
-        self.0.mine[0].seal_log(&[(segment, end)]).await?;
+        let ends = self.0.log.borrow().ends();
+        self.0.mine[0].seal_log(&ends).await?;
         let hlc_high = self.next_hlc();
         for volume in &self.0.mine {
             volume.write_superblock(true, hlc_high).await?;

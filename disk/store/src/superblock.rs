@@ -1,6 +1,8 @@
 //! The superblock: which volume of which store this is. Layout: docs/format/volume.md.
 
-use stria_base::{Hlc, VolumeId, checksum::crc32c, hash::hash64};
+use stria_base::{Hlc, PgId, VolumeId, checksum::crc32c, hash::hash64};
+
+use crate::map::Geometry;
 
 /// Version of the volume format this release writes.
 pub const FORMAT: u32 = 1;
@@ -39,6 +41,60 @@ pub struct VolumeInfo {
     pub clean: bool,
     /// No stamp given out before an orderly shutdown is above this.
     pub hlc_high: Hlc,
+    /// How it is cut into segments.
+    pub geometry: Geometry,
+    /// Data cores of the node that wrote the log.
+    pub writers: Writers,
+}
+
+/// How many data cores the node had while the log of a volume was written: from it follows whose rows a
+/// hole in the log may have taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// The log is empty.
+    None,
+    /// Always this many.
+    Cores(u16),
+    /// The number changed while the log was in use.
+    Mixed,
+}
+
+impl Writers {
+    const MIXED: u16 = u16::MAX;
+
+    fn to_stored(self) -> u16 {
+        match self {
+            Self::None => 0,
+            Self::Cores(cores) => cores,
+            Self::Mixed => Self::MIXED,
+        }
+    }
+
+    fn from_stored(stored: u16) -> Self {
+        match stored {
+            0 => Self::None,
+            Self::MIXED => Self::Mixed,
+            cores => Self::Cores(cores),
+        }
+    }
+
+    /// When a node of `cores` goes on with a log of these writers.
+    pub fn joined_by(self, cores: u16) -> Self {
+        match self {
+            Self::None => Self::Cores(cores),
+            Self::Cores(before) if before == cores => self,
+            _ => Self::Mixed,
+        }
+    }
+
+    /// Whether records of `pg` may lie in the log of `volume`.
+    pub fn may_have_written(self, pg: PgId, volume: VolumeId) -> bool {
+        match self {
+            Self::None => false,
+            Self::Cores(cores) => pg.owner(cores) == volume.owner(cores),
+            Self::Mixed => true,
+        }
+    }
 }
 
 /// One copy's bytes.
@@ -53,6 +109,8 @@ pub fn encode(info: &VolumeInfo, copy: u32) -> [u8; SUPERBLOCK_BYTES] {
     out[36..40].copy_from_slice(&u32::from(info.clean).to_le_bytes());
     out[40..48].copy_from_slice(&info.epoch.to_le_bytes());
     out[48..56].copy_from_slice(&info.hlc_high.0.to_le_bytes());
+    out[56..60].copy_from_slice(&info.geometry.segment_log2().to_le_bytes());
+    out[60..62].copy_from_slice(&info.writers.to_stored().to_le_bytes());
     let hash = hash64(info.epoch, &out[..HASH_AT]);
     out[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
     let crc = crc32c(&out[..CRC_AT]);
@@ -90,6 +148,7 @@ pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
     if u32_at(12) != copy {
         return Err(BadCopy::Hurt);
     }
+    let geometry = Geometry::new(u32_at(56)).ok_or(BadCopy::Hurt)?;
     Ok(VolumeInfo {
         identity: VolumeIdentity {
             store_uuid: u128::from(u64_at(16)) | u128::from(u64_at(24)) << 64,
@@ -99,6 +158,8 @@ pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
         epoch,
         clean: u32_at(36) == 1,
         hlc_high: Hlc(u64_at(48)),
+        geometry,
+        writers: Writers::from_stored(u16_at(60)),
     })
 }
 
@@ -115,7 +176,14 @@ mod tests {
 
     fn info(epoch: u64) -> VolumeInfo {
         let identity = VolumeIdentity { store_uuid: 7 << 100, volume: VolumeId(3), pg_count: 256 };
-        VolumeInfo { identity, epoch, clean: epoch.is_multiple_of(2), hlc_high: Hlc(5) }
+        VolumeInfo {
+            identity,
+            epoch,
+            clean: epoch.is_multiple_of(2),
+            hlc_high: Hlc(5),
+            geometry: Geometry::default(),
+            writers: Writers::Cores(4),
+        }
     }
 
     #[test]

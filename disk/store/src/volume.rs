@@ -14,7 +14,7 @@ use stria_env::{Disk, Durability, Env, sync::Semaphore};
 use crate::{
     alloc::Allocator,
     error::StoreError,
-    map::{DeviceMap, SEGMENT_BYTES, SEGMENTS_MAX, SLOT_OFFSETS, Segment, segment_offset},
+    map::{DeviceMap, Geometry, SEGMENTS_MAX, SLOT_OFFSETS, Segment},
     row::Extent,
     superblock::{self, COPY_OFFSETS, HEADER_BYTES, VolumeInfo},
     volumes::Volumes,
@@ -30,10 +30,15 @@ const LEN_MAX_BELIEVED_NS: u64 = 200_000_000;
 pub struct Volume<E: Env> {
     pub(crate) id: VolumeId,
     pub(crate) uuid: u128,
+    pub(crate) geometry: Geometry,
     info: Cell<VolumeInfo>,
     volumes: Volumes<E>,
     map: RefCell<DeviceMap>,
     pub(crate) alloc: RefCell<Allocator>,
+    /// A slot that holds a valid map of the newest version.
+    good_slot: Cell<usize>,
+    /// Whether rows that need repair name space here: then others may name it too.
+    has_suspects: Cell<bool>,
     /// One writer of the map at a time.
     map_writer: Rc<Semaphore>,
     /// Until when the growth limit asked of the file system is believed, and the limit.
@@ -42,20 +47,23 @@ pub struct Volume<E: Env> {
 
 impl<E: Env> Volume<E> {
     /// Over what replay read.
-    pub(crate) fn new(volumes: Volumes<E>, info: VolumeInfo, map: DeviceMap) -> Self {
-        let mut alloc = Allocator::default();
+    pub(crate) fn new(volumes: Volumes<E>, info: VolumeInfo, map: DeviceMap, good_slot: usize) -> Self {
+        let (geometry, mut alloc) = (info.geometry, Allocator::default());
         for (segment, kind) in map.segments.iter().enumerate() {
             if *kind == Segment::Extents {
-                alloc.free(segment_offset(segment as u32), SEGMENT_BYTES);
+                alloc.free(geometry.offset(segment as u32), geometry.segment_bytes());
             }
         }
         Self {
             id: info.identity.volume,
             uuid: info.identity.store_uuid,
+            geometry,
             info: Cell::new(info),
             volumes,
             map: RefCell::new(map),
             alloc: RefCell::new(alloc),
+            good_slot: Cell::new(good_slot),
+            has_suspects: Cell::new(false),
             map_writer: Semaphore::new(1),
             len_max: Cell::new((0, 0)),
         }
@@ -69,7 +77,20 @@ impl<E: Env> Volume<E> {
         if self.alloc.borrow_mut().take_exact(extent.offset, u64::from(extent.bytes)) {
             return Ok(());
         }
+        if self.has_suspects.get() {
+            self.alloc.borrow_mut().take_what_is_free(extent.offset, u64::from(extent.bytes));
+            return Ok(());
+        }
         Err(StoreError::Corrupt { id: stria_base::DataId(0), block: extent.offset, volume: self.id })
+    }
+
+    /// Takes extents of rows that need repair out of the free space, as far as they are in it. Such a row
+    /// is never dropped here, so what it shares with another row is freed once.
+    pub(crate) fn adopt_suspect(&self, extents: &[Extent]) {
+        for extent in extents {
+            self.has_suspects.set(true);
+            self.alloc.borrow_mut().take_what_is_free(extent.offset, u64::from(extent.bytes));
+        }
     }
 
     /// Writes the superblock with the next epoch.
@@ -115,30 +136,40 @@ impl<E: Env> Volume<E> {
             (until, bytes_max) = (now + LEN_MAX_BELIEVED_NS, disk.len_bytes_max());
             self.len_max.set((until, bytes_max));
         }
-        let could = bytes_max.saturating_sub(HEADER_BYTES) / SEGMENT_BYTES;
+        let could = bytes_max.saturating_sub(HEADER_BYTES) / self.geometry.segment_bytes();
         could.min(SEGMENTS_MAX as u64).saturating_sub(have)
     }
 
-    /// Whether new data must be refused so that deletions and cleaning still find room.
+    /// Whether new data must be refused so that deletions and cleaning still find room. Free pieces of
+    /// extent segments do not count: the log takes whole segments only.
     pub(crate) fn is_low(&self) -> bool {
-        self.segments_left() <= RESERVED_SEGMENTS && self.alloc.borrow().free_bytes() < SEGMENT_BYTES
+        self.segments_for_log(RESERVED_SEGMENTS + 1) <= RESERVED_SEGMENTS
+    }
+
+    /// Segments the log could still take, counted no further than needed to tell whether there are `enough`.
+    pub(crate) fn segments_for_log(&self, enough: u64) -> u64 {
+        let left = self.segments_left();
+        if left >= enough {
+            return left;
+        }
+        left + self.alloc.borrow().whole_segments(HEADER_BYTES, self.geometry.segment_bytes())
     }
 
     /// Bytes in all segments.
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.map.borrow().segments.len() as u64 * SEGMENT_BYTES
+        self.map.borrow().segments.len() as u64 * self.geometry.segment_bytes()
     }
 
     /// Bytes neither log nor extents use, not counting growth.
     pub(crate) fn free_bytes(&self) -> u64 {
         let map = self.map.borrow();
         let free = map.segments.iter().filter(|segment| **segment == Segment::Free).count() as u64;
-        free * SEGMENT_BYTES + self.alloc.borrow().free_bytes()
+        free * self.geometry.segment_bytes() + self.alloc.borrow().free_bytes()
     }
 
     /// Bytes this volume could still grow by.
     pub(crate) fn growable_bytes(&self) -> u64 {
-        self.growable_segments(self.map.borrow().segments.len() as u64) * SEGMENT_BYTES
+        self.growable_segments(self.map.borrow().segments.len() as u64) * self.geometry.segment_bytes()
     }
 
     /// Takes space for a body: pieces of at most `piece_max`, multiples of `unit` but for the last.
@@ -151,6 +182,10 @@ impl<E: Env> Volume<E> {
         let mut pieces: Vec<Extent> = Vec::new();
         let mut left = bytes;
         while left > 0 {
+            if self.is_low() {
+                self.free(&pieces);
+                return Err(StoreError::Full);
+            }
             let want = left.min(piece_max);
             let taken = self.alloc.borrow_mut().take(want, unit);
             match taken {
@@ -191,7 +226,7 @@ impl<E: Env> Volume<E> {
         let mut next = self.map.borrow().clone();
         next.segments[segment as usize] = Segment::Extents;
         self.write_map(next).await?;
-        self.alloc.borrow_mut().free(segment_offset(segment), SEGMENT_BYTES);
+        self.alloc.borrow_mut().free(self.geometry.offset(segment), self.geometry.segment_bytes());
         Ok(())
     }
 
@@ -203,7 +238,7 @@ impl<E: Env> Volume<E> {
         }
         let count = self.map.borrow().segments.len() as u32;
         if self.growable_segments(u64::from(count)) > 0 {
-            let end = segment_offset(count + 1);
+            let end = self.geometry.offset(count + 1);
             match self.volumes.disk(self.id)?.grow(end).await {
                 Ok(()) => {
                     self.map.borrow_mut().segments.push(Segment::Free);
@@ -213,9 +248,12 @@ impl<E: Env> Volume<E> {
                 Err(error) => return Err(StoreError::io("grow", self.id)(error)),
             }
         }
-        let start =
-            self.alloc.borrow_mut().take_segment(HEADER_BYTES, SEGMENT_BYTES).ok_or(StoreError::Full)?;
-        let segment = crate::map::segment_of(start);
+        let start = self
+            .alloc
+            .borrow_mut()
+            .take_segment(HEADER_BYTES, self.geometry.segment_bytes())
+            .ok_or(StoreError::Full)?;
+        let segment = self.geometry.segment_of(start);
         self.map.borrow_mut().segments[segment as usize] = Segment::Free;
         Ok(segment)
     }
@@ -228,6 +266,11 @@ impl<E: Env> Volume<E> {
         let mut next = self.map.borrow().clone();
         seal(&mut next, ends);
         let generation = next.generation_high() + 1;
+        // A segment without a frame is freed: otherwise every restart would cost one. Only here, where a
+        // higher generation takes over: left-overs behind a cut must never find theirs in use again.
+        for empty in next.segments.iter_mut().filter(|s| matches!(s, Segment::Log { end: Some(0), .. })) {
+            *empty = Segment::Free;
+        }
         next.segments[segment as usize] = Segment::Log { generation, end: None };
         self.write_map(next).await?;
         Ok((segment, generation))
@@ -255,13 +298,18 @@ impl<E: Env> Volume<E> {
         self.write_map(next).await
     }
 
-    /// Writes the next version of the map into the other slot; it counts when it is durable.
+    /// Writes the next version of the map into both slots; it counts when it is durable in both.
     async fn write_map(&self, mut next: DeviceMap) -> Result<(), StoreError> {
         next.seq += 1;
         let bytes = next.encode(self.uuid, self.id);
-        let slot = SLOT_OFFSETS[(next.seq % 2) as usize];
-        write_padded(&self.volumes, self.id, slot, &bytes).await?;
-        self.volumes.flush(self.id).await?;
+        // Both slots, so that neither's rot brings an older map back; never the good one first, so that one
+        // of them is whole at any instant.
+        let good = self.good_slot.get();
+        for slot in [1 - good, good] {
+            write_padded(&self.volumes, self.id, SLOT_OFFSETS[slot], &bytes).await?;
+            self.volumes.flush(self.id).await?;
+            self.good_slot.set(slot);
+        }
         *self.map.borrow_mut() = next;
         Ok(())
     }
@@ -300,11 +348,23 @@ pub(crate) async fn write_padded<E: Env>(
 ) -> Result<(), StoreError> {
     const PIECE_BYTES: usize = 64 << 10;
     for (i, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
-        let mut buf = volumes.env.buf(piece.len()).ok_or(StoreError::NoBuffer)?;
+        let mut buf = patient_buf(&volumes.env, piece.len()).await;
         buf.copy_from_slice(piece);
         volumes.write(volume, offset + (i * PIECE_BYTES) as u64, buf, Durability::Cached).await?;
     }
     Ok(())
+}
+
+/// A buffer, as soon as there is one. Superblock and map are written rarely and by few; giving up for want
+/// of a buffer would fail the whole log.
+async fn patient_buf<E: Env>(env: &E, bytes: usize) -> E::Buf {
+    const RETRY_NS: u64 = 1_000_000;
+    loop {
+        if let Some(buf) = env.buf(bytes) {
+            return buf;
+        }
+        env.sleep(RETRY_NS).await;
+    }
 }
 
 /// Reads `bytes` from `offset` through buffers of at most 64 KiB.

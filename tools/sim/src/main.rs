@@ -1,0 +1,79 @@
+//! The simulator's command line: seeds in, the first broken promise out.
+//!
+//! Invariant: exits 0 only when every seed asked for ran and kept every promise.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a tool: it drives the product, no data core runs it"
+)]
+
+use std::{ops::Range, process::ExitCode, time::Instant};
+
+use stria_sim::{
+    oplog,
+    seeds::{OPS_DEFAULT, Workload, run_many},
+};
+
+const HELP: &str = "\
+stria-sim [--seeds A..B] [--ops N] [--workload store|engine]
+
+Runs seeds A to B-1 (0..100) of each workload (all) with about N operations (200). At the first broken
+promise it prints the last operations and the command that repeats the run, and exits with 1.
+";
+
+struct Options {
+    seeds: Range<u64>,
+    ops: u64,
+    workloads: Vec<Workload>,
+}
+
+fn parse(arguments: &[String]) -> Option<Options> {
+    let mut options = Options { seeds: 0..100, ops: OPS_DEFAULT, workloads: Workload::ALL.to_vec() };
+    let mut rest = arguments.iter();
+    while let Some(name) = rest.next() {
+        let value = rest.next()?;
+        match name.as_str() {
+            "--seeds" => {
+                let (from, to) = value.split_once("..")?;
+                options.seeds = from.parse().ok()?..to.parse().ok()?;
+            }
+            "--ops" => options.ops = value.parse().ok()?,
+            "--workload" => {
+                options.workloads = vec![Workload::ALL.into_iter().find(|known| known.name() == value)?];
+            }
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(options) = parse(&arguments) else {
+        eprint!("{HELP}");
+        return ExitCode::from(2);
+    };
+    // A release build aborts on panic: the report has to be made in the hook.
+    std::panic::set_hook(Box::new(|info| {
+        println!("{}violation: {info}", oplog::report());
+        std::process::exit(1);
+    }));
+    for workload in options.workloads {
+        let start = Instant::now();
+        let count = options.seeds.end.saturating_sub(options.seeds.start);
+        let sum = run_many(workload, options.seeds.clone(), options.ops);
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{}: {count} seeds in {seconds:.1} s ({:.1} seeds/s), {} writes acknowledged, {} crashes, {} torn tails, {} segments cleaned, trace {:016x}",
+            workload.name(),
+            count as f64 / seconds,
+            sum.acked,
+            sum.crashes,
+            sum.torn,
+            sum.cleaned,
+            sum.trace
+        );
+    }
+    ExitCode::SUCCESS
+}

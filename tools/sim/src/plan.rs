@@ -1,0 +1,100 @@
+//! What one seed does: chosen once, from the seed, so that every option meets every other.
+//!
+//! Invariant: follows from the seed alone. Runs on the simulator's thread.
+
+use stria_base::MIB;
+use stria_store::{FlushMethod, StoreConfig, SyncPolicy};
+
+use crate::world::{Faults, Rng};
+
+/// Most cores of a simulated node.
+pub const CORES_MAX: u16 = 3;
+
+/// The options of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Placement groups.
+    pub pg_count: u16,
+    /// Different keys.
+    pub keys: u16,
+    /// Cores at first.
+    pub cores: u16,
+    /// Whether the number of cores may change at a restart.
+    pub changes_cores: bool,
+    /// When a commit completes.
+    pub sync: SyncPolicy,
+    /// How a frame reaches stable media.
+    pub flush_method: FlushMethod,
+    /// Clients on each core.
+    pub clients: u16,
+    /// Largest inline body, bytes.
+    pub inline_bytes_max: u32,
+    /// Largest body in extents, bytes.
+    pub extent_bytes_max: u32,
+    /// Of 100 puts, how many go to extents.
+    pub extents_percent: u64,
+    /// Size each drive can grow to, bytes.
+    pub disk_bytes: u64,
+    /// What goes wrong on the drives.
+    pub faults: Faults,
+    /// One in so many requests for a buffer is refused; 0 for none.
+    pub refuse_buffers: u64,
+    /// Lives of the node.
+    pub lives: u32,
+    /// Operations of one life.
+    pub ops: u64,
+    /// Whether the log is cleaned.
+    pub cleans: bool,
+}
+
+impl Plan {
+    /// From a generator; `ops` in all.
+    #[must_use]
+    pub fn choose(rng: &mut Rng, ops: u64) -> Self {
+        let sync = match rng.below(10) {
+            0..=5 => SyncPolicy::Always,
+            6..=7 => SyncPolicy::Threshold { bytes: rng.between(4096, 1 << 20) },
+            8 => SyncPolicy::Periodic { ms: rng.between(1, 50) },
+            _ => SyncPolicy::None,
+        };
+        let small_disk = rng.chance(1, 5);
+        let disk_segments = if small_disk { rng.between(5, 12) } else { 512 };
+        let rolls = rng.chance(1, 2);
+        let faulty = rng.chance(1, 4);
+        let lives = rng.between(2, 7) as u32;
+        Self {
+            pg_count: rng.between(3, 12) as u16,
+            keys: *rng.pick(&[6, 20, 60]),
+            cores: rng.between(1, u64::from(CORES_MAX) + 1) as u16,
+            changes_cores: rng.chance(1, 2),
+            sync,
+            flush_method: *rng.pick(&[FlushMethod::Flush, FlushMethod::Durable]),
+            clients: rng.between(1, 6) as u16,
+            inline_bytes_max: if rolls { 400_000 } else { 6_000 },
+            extent_bytes_max: *rng.pick(&[20_000, 200_000, 1_500_000]),
+            extents_percent: *rng.pick(&[5, 30, 60]),
+            disk_bytes: 4 * MIB + disk_segments * 2 * MIB,
+            faults: if faulty { Self::faults(rng) } else { Faults::default() },
+            refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
+            lives,
+            ops: (ops / u64::from(lives)).max(5),
+            cleans: small_disk || rng.chance(3, 4),
+        }
+    }
+
+    fn faults(rng: &mut Rng) -> Faults {
+        let mut one = |n| if rng.chance(1, 2) { rng.between(20, n) } else { 0 };
+        Faults {
+            write_error_one_in: one(2_000),
+            flush_error_one_in: one(1_000),
+            read_error_one_in: one(300),
+            slow_one_in: one(100),
+        }
+    }
+
+    /// The store's configuration on `cores` cores.
+    #[must_use]
+    pub fn config(&self, cores: u16) -> StoreConfig {
+        StoreConfig { cores, pg_count: self.pg_count, sync: self.sync, flush_method: self.flush_method }
+    }
+}

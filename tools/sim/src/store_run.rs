@@ -1,0 +1,328 @@
+//! One seed of the store: lives of a node, each ended by a shutdown, a kill or a power cut, each followed by
+//! a check of everything that was promised.
+//!
+//! Invariant: the run follows from its seed; any broken promise is a panic whose report repeats it. Runs on
+//! the simulator's thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use stria_base::PgId;
+use stria_store::{BodyRef, StoreError, SyncPolicy};
+
+use crate::{
+    clients::Life,
+    model::{End, Key, Model},
+    node::{self, Machine, Node},
+    oplog,
+    plan::{CORES_MAX, Plan},
+    rot,
+    value::Value,
+    world::{Faults, SimDisk, World},
+};
+
+/// Segments of simulated volumes: small, so that logs roll and are cleaned often.
+pub const SEGMENT_LOG2: u32 = 21;
+/// More polls than any life needs.
+const STEPS_STUCK: u64 = 20_000_000;
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Hash of everything that happened, in order.
+    pub trace: u64,
+    /// Writes acknowledged.
+    pub acked: u64,
+    /// Times the node went down.
+    pub crashes: u64,
+    /// Tails that were cut as torn.
+    pub torn: u64,
+    /// Segments cleaned.
+    pub cleaned: u64,
+}
+
+pub(crate) struct Run {
+    pub(crate) machine: Machine,
+    pub(crate) plan: Plan,
+    pub(crate) model: Rc<RefCell<Model>>,
+    pub(crate) outcome: Outcome,
+}
+
+/// Runs one seed with about `ops` operations.
+///
+/// # Panics
+/// When a promise is broken.
+#[must_use]
+pub fn run(seed: u64, ops: u64) -> Outcome {
+    let world = World::new(seed);
+    let plan = world.rng(|rng| Plan::choose(rng, ops));
+    oplog::describe(&format!("{plan:?}"));
+    let disks =
+        (0..CORES_MAX).map(|index| SimDisk::new(world.clone(), u64::from(index), plan.disk_bytes)).collect();
+    let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: SEGMENT_LOG2 };
+    let mut run = Run { machine, plan, model: Rc::default(), outcome: Outcome::default() };
+    let mut cores = run.plan.cores;
+    let mut end = End::Orderly;
+    for _ in 0..run.plan.lives {
+        let node = run.bring_up(cores, &mut end);
+        run.check_restart(&node, end, &BTreeSet::new());
+        end = run.live(node);
+        if run.plan.changes_cores {
+            cores = run.world().rng(|rng| rng.between(1, u64::from(CORES_MAX) + 1)) as u16;
+        }
+    }
+    run.finish(cores, end);
+    run.outcome.trace = run.world().trace();
+    run.outcome.acked = run.model.borrow().acked;
+    run.outcome
+}
+
+impl Run {
+    pub(crate) fn world(&self) -> &Rc<World> {
+        &self.machine.world
+    }
+
+    pub(crate) fn note(&self, what: &'static str, number: u64) {
+        oplog::record(self.world().now_ns(), what, [0, 0, 0, number]);
+    }
+
+    /// Opens the node, perhaps after cuts in the middle of it.
+    pub(crate) fn bring_up(&mut self, cores: u16, end: &mut End) -> Node {
+        let config = self.plan.config(cores);
+        while self.world().rng(|rng| rng.chance(1, 4)) {
+            let limit = self.world().steps() + self.world().rng(|rng| rng.between(1, 1_500));
+            let opening = node::open(self.machine.clone(), config);
+            self.world().spawn(async move { drop(opening.await) });
+            let world = self.world().clone();
+            world.run_until(|| world.steps() >= limit);
+            self.note("down while coming up", u64::from(cores));
+            if self.go_down() && self.plan.sync != SyncPolicy::Always {
+                *end = End::MayLoseSuffix;
+            }
+        }
+        self.note("up", u64::from(cores));
+        let opened = self.world().run(node::open(self.machine.clone(), config)).expect("opening ends");
+        match opened {
+            Ok(node) => node,
+            Err(error) => panic!("the node does not come up: {error}"),
+        }
+    }
+
+    /// Kills everything, with or without the power. Whether the power was cut.
+    fn go_down(&mut self) -> bool {
+        self.world().kill_all();
+        let power = self.world().rng(|rng| rng.chance(2, 3));
+        for disk in &self.machine.disks {
+            disk.set_faults(Faults::default());
+            if power { disk.power_cut() } else { disk.process_kill() }
+        }
+        let shift = self.world().rng(|rng| rng.below(20_000)) as i64 - 10_000;
+        self.world().shift_wall_ms(shift);
+        self.outcome.crashes += 1;
+        power
+    }
+
+    /// Compares what is there with what was promised, and reads all of it.
+    pub(crate) fn check_restart(&mut self, node: &Node, end: End, hurt_bodies: &BTreeSet<u64>) {
+        self.outcome.torn += node.report.torn;
+        let life = Rc::new(self.new_life(node.clone(), hurt_bodies.clone()));
+        let mut found: BTreeMap<Key, Value> = BTreeMap::new();
+        for pg in (0..self.plan.pg_count).map(PgId) {
+            assert!(!hurt_bodies.is_empty() || !node.needs_repair(pg), "PG {} fell to no fault", pg.0);
+            found.append(&mut life.rows_of(pg));
+        }
+        if end == End::MayLoseSuffix {
+            self.model.borrow_mut().forget_stamps();
+        }
+        self.check_stamps(node);
+        let keys: Vec<Key> = found.keys().copied().collect();
+        self.model.borrow_mut().restarted(found, end, node.cores(), |pg| node.needs_repair(pg));
+        let cores = node.cores();
+        let reading = async move {
+            for key in keys {
+                life.read(key.0.owner(cores).0, key).await;
+            }
+        };
+        self.world().run(reading).expect("reading ends");
+    }
+
+    fn check_stamps(&self, node: &Node) {
+        for store in &node.stores {
+            let stamp = store.next_hlc();
+            for pg in store.pgs() {
+                let high = self.model.borrow().stamp_high(pg);
+                assert!(
+                    node.needs_repair(pg) || stamp > high,
+                    "the clock went back: PG {} had {high:?}, now {stamp:?}",
+                    pg.0
+                );
+            }
+        }
+    }
+
+    pub(crate) fn new_life(&self, node: Node, hurt_bodies: BTreeSet<u64>) -> Life {
+        Life {
+            node,
+            model: self.model.clone(),
+            plan: self.plan.clone(),
+            ops_left: Cell::new(self.plan.ops),
+            running: Cell::new(0),
+            frames: RefCell::default(),
+            frame_high: RefCell::default(),
+            hurt_bodies,
+        }
+    }
+
+    fn start(&self, node: Node) -> Rc<Life> {
+        let life = Rc::new(self.new_life(node, BTreeSet::new()));
+        for disk in &self.machine.disks {
+            disk.set_faults(self.plan.faults);
+        }
+        for (core, env) in life.node.envs.iter().enumerate() {
+            env.refuse_buffers(self.plan.refuse_buffers);
+            for _ in 0..self.plan.clients {
+                self.world().spawn(life.clone().client(core as u16));
+            }
+        }
+        self.world().spawn(life.clone().housekeeping());
+        life
+    }
+
+    /// One life, to its end.
+    fn live(&mut self, node: Node) -> End {
+        let life = self.start(node);
+        let world = self.world().clone();
+        let crashes = world.rng(|rng| rng.chance(3, 4));
+        let most = world.rng(|rng| rng.between(10, 60 * self.plan.ops));
+        let limit = world.steps() + if crashes { most } else { STEPS_STUCK };
+        let all_done = || life.ops_left.get() == 0 && life.running.get() == 0;
+        world.run_until(|| world.steps() >= limit || all_done());
+        assert!(crashes || all_done(), "stuck: clients wait for something that never comes");
+        self.outcome.cleaned += life.node.stores.iter().map(|s| s.stats().cleaned_segments).sum::<u64>();
+        if all_done() {
+            self.check_space(&life);
+            if world.rng(|rng| rng.chance(1, 2)) && self.shut_down(&life.node) {
+                self.note("shut down", 0);
+                self.go_down();
+                return End::Orderly;
+            }
+        }
+        let end = self.crash();
+        drop(life);
+        end
+    }
+
+    pub(crate) fn crash(&mut self) -> End {
+        let power = self.go_down();
+        self.note(if power { "power cut" } else { "killed" }, 0);
+        if power && self.plan.sync != SyncPolicy::Always { End::MayLoseSuffix } else { End::Crash }
+    }
+
+    /// Shuts every core down in order. Whether all succeeded.
+    pub(crate) fn shut_down(&self, node: &Node) -> bool {
+        let stores = node.stores.clone();
+        let stopping = async move {
+            for store in stores {
+                if store.shutdown().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        self.world().run(stopping).expect("shutting down ends")
+    }
+
+    /// While nobody writes, space is what the rows name and nothing else.
+    fn check_space(&self, life: &Life) {
+        let node = &life.node;
+        node.exchange_frees();
+        let failed = node.stores.iter().any(|store| store.is_failed());
+        if failed || self.plan.sync != SyncPolicy::Always {
+            return;
+        }
+        let (used, named) = space(node);
+        assert_eq!(used, named, "bytes of extents in use and bytes that rows name");
+    }
+
+    /// The last life: rot, or everything is deleted and the space must come back.
+    fn finish(&mut self, cores: u16, mut end: End) {
+        self.plan.faults = Faults::default();
+        self.plan.refuse_buffers = 0;
+        let node = self.bring_up(cores, &mut end);
+        self.check_restart(&node, end, &BTreeSet::new());
+        match self.world().rng(|rng| rng.below(3)) {
+            0 => self.empty(node),
+            _ => rot::run(self, node),
+        }
+        self.world().kill_all();
+    }
+
+    fn empty(&mut self, node: Node) {
+        self.note("deleting everything", 0);
+        let life = Rc::new(self.new_life(node, BTreeSet::new()));
+        let emptying = {
+            let life = life.clone();
+            async move { life.delete_everything().await }
+        };
+        if let Err(error) = self.world().run(emptying).expect("deleting ends") {
+            panic!("deleting everything failed: {error}");
+        }
+        let (used, named) = space(&life.node);
+        assert_eq!((used, named), (0, 0), "bytes of extents in use and named after deleting everything");
+        for store in &life.node.stores {
+            let stats = store.stats();
+            assert_eq!(
+                (stats.rows, stats.live_log_bytes),
+                (0, 0),
+                "rows and bytes after deleting everything"
+            );
+            let most = 4 * self.machine.disks.len() as u64;
+            assert!(stats.log_segments <= most, "{} log segments hold nothing", stats.log_segments);
+        }
+    }
+}
+
+/// Bytes of extents taken, and bytes of extents named by rows.
+fn space(node: &Node) -> (u64, u64) {
+    let (mut used, mut named) = (0, 0);
+    for store in &node.stores {
+        let stats = store.stats();
+        used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << SEGMENT_LOG2);
+        let in_use = store.extents_in_use().into_values();
+        let extents = in_use.flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));
+        named += extents.map(|extent| u64::from(extent.bytes)).sum::<u64>();
+    }
+    (used, named)
+}
+
+impl Life {
+    async fn delete_everything(&self) -> Result<(), StoreError> {
+        for pg in (0..self.plan.pg_count).map(PgId) {
+            let keys: Vec<Key> = self.rows_of(pg).into_keys().collect();
+            for key in keys {
+                self.delete_key(key).await?;
+            }
+        }
+        // The drops of the last frame are freed by the flush behind it.
+        for core in 0..self.node.stores.len() {
+            while self.node.clean(core).await? {}
+        }
+        for store in &self.node.stores {
+            store.flush().await?;
+        }
+        self.node.exchange_frees();
+        Ok(())
+    }
+
+    /// A visible row's place in a log, when its body is inline.
+    pub(crate) fn inline_place(&self, key: Key) -> Option<(stria_base::VolumeId, u64, u32)> {
+        let row_key = crate::clients::row_key(key.1);
+        self.node.store_of(key.0).row(key.0, &row_key, |row| match row.map(|row| &row.body) {
+            Some(BodyRef::Inline(inline)) => Some((inline.volume, inline.offset, inline.bytes)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,373 @@
+//! A simulated volume: latency, reordering, and what a power cut leaves.
+//!
+//! Invariant: a write is certain to survive a cut only when it was durable when it completed, or when a
+//! flush that began after its completion has completed. Of every other write each 512-byte sector
+//! survives or not, as the generator decides.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    future::Future,
+    io,
+    rc::Rc,
+};
+
+use stria_env::{Disk, Durability, disk::BLOCK_BYTES};
+
+use super::{env::SimBuf, executor::World, rng::Rng};
+
+const SECTOR_BYTES: usize = 512;
+const PAGE_BYTES: u64 = BLOCK_BYTES;
+
+/// What may go wrong while the node runs. Each is "one in n operations", 0 for never.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Writes that fail.
+    pub write_error_one_in: u64,
+    /// Flushes that fail. What they covered is then lost or kept at random, and reads still see it.
+    pub flush_error_one_in: u64,
+    /// Reads that fail once and succeed when repeated.
+    pub read_error_one_in: u64,
+    /// Operations that take 1,000 times as long.
+    pub slow_one_in: u64,
+}
+
+struct Unflushed {
+    number: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+    is_complete: bool,
+    /// A flush that failed gave it up: it can be read while the process lives, and is on no medium.
+    is_given_up: bool,
+}
+
+struct Media {
+    pages: BTreeMap<u64, Box<[u8]>>,
+    unflushed: Vec<Unflushed>,
+    next_number: u64,
+    len_bytes: u64,
+    len_bytes_max: u64,
+    faults: Faults,
+    writes: u64,
+    flushes: u64,
+    failed_flushes: u64,
+}
+
+/// A volume. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct SimDisk {
+    world: Rc<World>,
+    id: u64,
+    media: Rc<RefCell<Media>>,
+    /// Failed flushes this descriptor was told of.
+    seen_failed: Rc<Cell<u64>>,
+}
+
+impl Media {
+    fn put(&mut self, offset: u64, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let (page, within) = page_of(offset + at as u64);
+            let take = (PAGE_BYTES as usize - within).min(bytes.len() - at);
+            let slot = self.pages.entry(page).or_insert_with(|| vec![0; PAGE_BYTES as usize].into());
+            slot[within..within + take].copy_from_slice(&bytes[at..at + take]);
+            at += take;
+        }
+    }
+
+    fn get(&self, offset: u64, out: &mut [u8]) {
+        out.fill(0);
+        let end = offset + out.len() as u64;
+        for (page, bytes) in self.pages.range(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)) {
+            overlay(out, offset, page * PAGE_BYTES, bytes);
+        }
+        for write in &self.unflushed {
+            overlay(out, offset, write.offset, &write.bytes);
+        }
+    }
+
+    /// The latest content wins over earlier cached writes of the same place.
+    fn put_durable(&mut self, number: u64, offset: u64, bytes: &[u8]) {
+        self.put(offset, bytes);
+        for earlier in self.unflushed.iter_mut().filter(|write| write.number < number) {
+            let place = earlier.offset;
+            overlay(&mut earlier.bytes, place, offset, bytes);
+        }
+    }
+
+    fn flush_numbers(&mut self, covered: &[u64]) {
+        let (done, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unflushed)
+            .into_iter()
+            .partition(|write| covered.contains(&write.number));
+        self.unflushed = rest;
+        for write in done {
+            self.put_durable(write.number, write.offset, &write.bytes);
+        }
+    }
+}
+
+fn page_of(offset: u64) -> (u64, usize) {
+    (offset / PAGE_BYTES, (offset % PAGE_BYTES) as usize)
+}
+
+/// Copies the part of `from` (which lies at `from_at`) that falls into `to` (which lies at `to_at`).
+fn overlay(to: &mut [u8], to_at: u64, from: u64, bytes: &[u8]) {
+    let start = to_at.max(from);
+    let end = (to_at + to.len() as u64).min(from + bytes.len() as u64);
+    if start < end {
+        let source = &bytes[(start - from) as usize..(end - from) as usize];
+        to[(start - to_at) as usize..(end - to_at) as usize].copy_from_slice(source);
+    }
+}
+
+impl SimDisk {
+    /// An empty volume that can grow to `len_bytes_max`.
+    #[must_use]
+    pub fn new(world: Rc<World>, id: u64, len_bytes_max: u64) -> Self {
+        let media = Media {
+            pages: BTreeMap::new(),
+            unflushed: Vec::new(),
+            next_number: 0,
+            len_bytes: 0,
+            len_bytes_max,
+            faults: Faults::default(),
+            writes: 0,
+            flushes: 0,
+            failed_flushes: 0,
+        };
+        Self { world, id, media: Rc::new(RefCell::new(media)), seen_failed: Rc::default() }
+    }
+
+    /// The volume opened once more: a descriptor of its own.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        let seen_failed = Rc::new(Cell::new(self.media.borrow().failed_flushes));
+        Self { seen_failed, ..self.clone() }
+    }
+
+    /// The process dies, the machine goes on: what completed stays cached, what was in flight is written or
+    /// not, what a failed flush gave up is gone.
+    pub fn process_kill(&self) {
+        let mut media = self.media.borrow_mut();
+        let unflushed = std::mem::take(&mut media.unflushed);
+        self.world.rng(|rng| {
+            for mut write in unflushed {
+                if write.is_given_up || (!write.is_complete && rng.chance(1, 2)) {
+                    continue;
+                }
+                write.is_complete = true;
+                media.unflushed.push(write);
+            }
+        });
+    }
+
+    /// Sets what may go wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.media.borrow_mut().faults = faults;
+    }
+
+    /// Writes and flushes so far.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let media = self.media.borrow();
+        (media.writes, media.flushes)
+    }
+
+    /// The power is cut: of each unflushed write all, nothing, or some sectors survive.
+    pub fn power_cut(&self) {
+        let mut media = self.media.borrow_mut();
+        let unflushed = std::mem::take(&mut media.unflushed);
+        self.world.rng(|rng| {
+            let general = rng.below(3);
+            for write in unflushed {
+                let fate = if general == 2 { rng.below(3) } else { general };
+                survive(&mut media, &write, fate, rng);
+            }
+        });
+    }
+
+    /// Bytes as they lie on the media now. For tests and checks, without delay.
+    #[must_use]
+    pub fn peek(&self, offset: u64, bytes: usize) -> Vec<u8> {
+        let mut out = vec![0; bytes];
+        self.media.borrow().get(offset, &mut out);
+        out
+    }
+
+    /// Changes bytes at rest: rot.
+    pub fn poke(&self, offset: u64, bytes: &[u8]) {
+        self.media.borrow_mut().put(offset, bytes);
+    }
+
+    fn latency_ns(&self) -> u64 {
+        let slow = self.media.borrow().faults.slow_one_in;
+        self.world.rng(|rng| {
+            let base = rng.between(5_000, 200_000);
+            if slow > 0 && rng.chance(1, slow) { base * 1_000 } else { base }
+        })
+    }
+
+    fn strikes(&self, one_in: impl Fn(&Faults) -> u64) -> bool {
+        let n = one_in(&self.media.borrow().faults);
+        n > 0 && self.world.rng(|rng| rng.chance(1, n))
+    }
+
+    /// What a failed write leaves: nothing, or a cached write like any other. Not a threat for later.
+    fn failed_write(&self, number: u64) {
+        let kept = self.world.rng(|rng| rng.chance(1, 2));
+        let mut media = self.media.borrow_mut();
+        if kept {
+            media.unflushed.iter_mut().filter(|w| w.number == number).for_each(|w| w.is_complete = true);
+        } else {
+            media.unflushed.retain(|write| write.number != number);
+        }
+    }
+
+    /// What a failed flush leaves: nobody knows, and no later flush will tell.
+    fn failed_flush(&self, covered: &[u64]) {
+        let mut media = self.media.borrow_mut();
+        let kept = self.world.rng(|rng| rng.chance(1, 2));
+        if kept {
+            media.flush_numbers(covered);
+        } else {
+            // Readable now, and no later flush covers them, although it succeeds.
+            for write in media.unflushed.iter_mut().filter(|write| covered.contains(&write.number)) {
+                write.is_complete = false;
+                write.is_given_up = true;
+            }
+        }
+        // Every descriptor of a file hears of a failed write-back once (errseq of Linux).
+        media.failed_flushes += 1;
+    }
+}
+
+/// Fate of one write at a cut: 0 lost, 1 whole, 2 some sectors.
+fn survive(media: &mut Media, write: &Unflushed, fate: u64, rng: &mut Rng) {
+    match fate {
+        0 => {}
+        1 => media.put(write.offset, &write.bytes),
+        _ => {
+            for (index, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
+                if rng.chance(1, 2) {
+                    media.put(write.offset + (index * SECTOR_BYTES) as u64, sector);
+                }
+            }
+        }
+    }
+}
+
+fn error() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn check_aligned(offset: u64, len: usize) {
+    assert!(
+        offset.is_multiple_of(BLOCK_BYTES) && (len as u64).is_multiple_of(BLOCK_BYTES) && len > 0,
+        "unaligned I/O: {len} bytes at {offset}"
+    );
+}
+
+impl Disk for SimDisk {
+    type Buf = SimBuf;
+
+    fn read(&self, offset: u64, mut buf: SimBuf) -> impl Future<Output = (io::Result<()>, SimBuf)> + 'static {
+        check_aligned(offset, buf.len());
+        let disk = self.clone();
+        let at_ns = disk.world.now_ns() + disk.latency_ns();
+        async move {
+            disk.world.sleep_until(at_ns).await;
+            if disk.strikes(|faults| faults.read_error_one_in) {
+                return (Err(error()), buf);
+            }
+            let media = disk.media.borrow();
+            assert!(offset + buf.len() as u64 <= media.len_bytes, "read behind the end at {offset}");
+            media.get(offset, &mut buf);
+            drop(media);
+            (Ok(()), buf)
+        }
+    }
+
+    fn write(
+        &self,
+        offset: u64,
+        buf: SimBuf,
+        durability: Durability,
+    ) -> impl Future<Output = (io::Result<()>, SimBuf)> + 'static {
+        check_aligned(offset, buf.len());
+        let disk = self.clone();
+        let number = {
+            let mut media = disk.media.borrow_mut();
+            assert!(offset + buf.len() as u64 <= media.len_bytes, "write behind the end at {offset}");
+            media.writes += 1;
+            let number = media.next_number;
+            media.next_number += 1;
+            let bytes = buf.to_vec();
+            media.unflushed.push(Unflushed { number, offset, bytes, is_complete: false, is_given_up: false });
+            number
+        };
+        disk.world.note(disk.id, offset ^ buf.len() as u64);
+        let at_ns = disk.world.now_ns() + disk.latency_ns();
+        async move {
+            disk.world.sleep_until(at_ns).await;
+            if disk.strikes(|faults| faults.write_error_one_in) {
+                disk.failed_write(number);
+                return (Err(error()), buf);
+            }
+            let mut media = disk.media.borrow_mut();
+            let index = media.unflushed.iter().position(|write| write.number == number);
+            let index = index.expect("a write stays unflushed until it completes");
+            match durability {
+                Durability::Cached => media.unflushed[index].is_complete = true,
+                Durability::Durable => {
+                    let write = media.unflushed.remove(index);
+                    media.put_durable(number, write.offset, &write.bytes);
+                }
+            }
+            drop(media);
+            (Ok(()), buf)
+        }
+    }
+
+    fn flush(&self) -> impl Future<Output = io::Result<()>> + 'static {
+        let disk = self.clone();
+        let covered: Vec<u64> = {
+            let mut media = disk.media.borrow_mut();
+            media.flushes += 1;
+            media.unflushed.iter().filter(|write| write.is_complete).map(|write| write.number).collect()
+        };
+        disk.world.note(disk.id, 0xf1_0511);
+        let at_ns = disk.world.now_ns() + disk.latency_ns() * 4;
+        async move {
+            disk.world.sleep_until(at_ns).await;
+            if disk.strikes(|faults| faults.flush_error_one_in) {
+                disk.failed_flush(&covered);
+            }
+            let failed = disk.media.borrow().failed_flushes;
+            if disk.seen_failed.replace(failed) != failed {
+                return Err(error());
+            }
+            disk.media.borrow_mut().flush_numbers(&covered);
+            Ok(())
+        }
+    }
+
+    fn len_bytes(&self) -> u64 {
+        self.media.borrow().len_bytes
+    }
+
+    fn grow(&self, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let disk = self.clone();
+        async move {
+            let mut media = disk.media.borrow_mut();
+            if bytes > media.len_bytes_max {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
+            media.len_bytes = media.len_bytes.max(bytes);
+            Ok(())
+        }
+    }
+
+    fn len_bytes_max(&self) -> u64 {
+        self.media.borrow().len_bytes_max
+    }
+}
