@@ -12,8 +12,8 @@ use std::{
 use stria_base::{CoreId, VolumeId};
 use stria_env::{Disk, Env};
 use stria_store::{
-    Extent, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy, VolumeIdentity,
-    Volumes, format_volume, replay,
+    ExtentsInUse, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy,
+    VolumeIdentity, Volumes, format_volume, replay,
 };
 
 use crate::{
@@ -39,7 +39,7 @@ pub struct VolumePath {
 /// What one core hands to another at start.
 enum Handover {
     Rows(Vec<PgRows>),
-    Extents(Vec<(VolumeId, Vec<Extent>)>),
+    Extents(Vec<(VolumeId, ExtentsInUse)>),
 }
 
 /// One core's end of the start-up channels.
@@ -203,7 +203,7 @@ fn exchange_rows(meeting: &Meeting, cores: u16, pgs: Vec<PgRows>) -> Result<Vec<
 }
 
 fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Result<(), OpenError> {
-    let mut parts: BTreeMap<u16, Vec<(VolumeId, Vec<Extent>)>> = BTreeMap::new();
+    let mut parts: BTreeMap<u16, Vec<(VolumeId, ExtentsInUse)>> = BTreeMap::new();
     for (volume, extents) in store.extents_in_use() {
         parts.entry(volume.owner(cores).0).or_default().push((volume, extents));
     }

@@ -117,16 +117,17 @@ impl<'c> Body<'c> {
         Ok(buf)
     }
 
-    /// Reads the whole body, at most `bytes_max`.
+    /// Reads the rest of the body, at most `bytes_max`.
     ///
     /// # Errors
     /// `too_large` when it is longer; else as [`Body::fill`].
     pub async fn read_all(&mut self, bytes_max: usize, too_large: ErrorCode) -> Result<Vec<u8>, Failure> {
-        if self.declared.is_some_and(|bytes| bytes > bytes_max as u64) {
+        let left = self.declared.map_or(0, |bytes| bytes.saturating_sub(self.payload_bytes));
+        if left > bytes_max as u64 {
             return Err(S3Error::from(too_large).into());
         }
         self.announce().await?;
-        let mut all = Vec::with_capacity(self.declared.unwrap_or(0) as usize);
+        let mut all = Vec::with_capacity(left as usize);
         let mut piece = [0u8; 4096];
         self.check_end()?;
         while !self.done {
