@@ -66,9 +66,12 @@ impl<E: Env> Store<E> {
     /// them is durable elsewhere.
     ///
     /// # Errors
-    /// Of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
+    /// `Full` when the log has no room for them; of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
     pub async fn relocate(&self, segment: LogSegment) -> Result<(), StoreError> {
         let uuid = self.0.mine[0].uuid;
+        if self.log_room_bytes() < u64::from(segment.end) && self.log_room_bytes() < self.need_of(segment) {
+            return Err(StoreError::Full);
+        }
         // All volumes of a store are cut alike.
         let geometry = self.0.mine[0].geometry;
         let LogSegment { volume, segment: number, generation, .. } = segment;
@@ -99,6 +102,21 @@ impl<E: Env> Store<E> {
         // Readers of this core hold places in the segment; its owner knows only its own readers.
         self.0.pins.log_grace_period().await;
         Ok(())
+    }
+
+    /// Bytes of log that rewriting a segment takes at most: a log that cannot go on fails for good, so it
+    /// is counted before.
+    fn need_of(&self, segment: LogSegment) -> u64 {
+        let mut need = 0;
+        for pg in self.0.pgs.iter().flatten() {
+            pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
+                if (row.home.volume, row.home.segment) == (segment.volume, segment.segment) {
+                    need += frame_bytes(u64::from(row.home.bytes) + stria_wal::RECORD_HEADER_BYTES as u64);
+                }
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+        need
     }
 
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
