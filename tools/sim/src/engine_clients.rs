@@ -343,8 +343,8 @@ impl EngineLife {
 
     async fn list(&self) {
         let (prefix, delimiter, after) = self.rng(|rng| {
-            let prefix: &str = *rng.pick::<&str>(&["", "a", "a/", "b/", "long/", "nope"]);
-            let delimiter: &str = *rng.pick::<&str>(&["", "/"]);
+            let prefix: &str = rng.pick::<&str>(&["", "a", "a/", "b/", "long/", "nope"]);
+            let delimiter: &str = rng.pick::<&str>(&["", "/"]);
             (prefix, delimiter, rng.chance(1, 3).then(|| *rng.pick(&KEYS)))
         });
         let entries_max = self.rng(|rng| rng.between(1, 8)) as usize;

@@ -136,14 +136,13 @@ fn check_restart(life: &Rc<EngineLife>) {
     let found = found.expect("looking up ends");
     let mut model = life.model.borrow_mut();
     for bucket in BUCKETS {
-        for key in 0..KEYS.len() {
+        for (key, name) in KEYS.iter().enumerate() {
             let (there, promised) = (found.get(&(bucket, key)), model.objects.get(&(bucket, key)));
             let in_flight = model.in_flight.get(&(bucket, key));
             let excused = in_flight.is_some_and(|outcomes| outcomes.iter().any(|o| o.as_ref() == there));
             assert!(
                 there == promised || excused,
-                "after a restart {bucket:?} {:?}: found {there:?}, promised {promised:?}, in flight {in_flight:?}",
-                KEYS[key]
+                "after a restart {bucket:?} {name:?}: found {there:?}, promised {promised:?}, in flight {in_flight:?}"
             );
         }
     }
