@@ -5,7 +5,7 @@
 //! its PG lie in another log too; then it is rewritten like a row. Runs on the owner core of the rows; the
 //! owner of the volume frees the segment when all cores are through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use stria_base::{Hlc, PgId, VolumeId};
@@ -66,15 +66,19 @@ impl<E: Env> Store<E> {
     /// them is durable elsewhere.
     ///
     /// # Errors
-    /// Of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
+    /// `Full` when the log has no room for them; of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
     pub async fn relocate(&self, segment: LogSegment) -> Result<(), StoreError> {
         let uuid = self.0.mine[0].uuid;
+        if self.log_room_bytes() < u64::from(segment.end) && self.log_room_bytes() < self.need_of(segment) {
+            return Err(StoreError::Full);
+        }
         // All volumes of a store are cut alike.
         let geometry = self.0.mine[0].geometry;
         let LogSegment { volume, segment: number, generation, .. } = segment;
         let place = Place { uuid, volume, geometry, segment: number, generation };
         let disk = self.0.volumes.disk(segment.volume)?.clone();
         let mut window = Window::new(&self.0.env, &disk, place, u64::from(segment.end));
+        let mut seen = BTreeSet::new();
         while window.at < u64::from(segment.end) {
             let Some(header) = window.frame().await? else {
                 // A hole in a log is a matter for repair; freeing the segment would seal the loss.
@@ -86,13 +90,14 @@ impl<E: Env> Store<E> {
             };
             let payload =
                 stria_wal::FRAME_HEADER_BYTES..stria_wal::FRAME_HEADER_BYTES + header.payload_bytes as usize;
-            let fate = self.relocate_frame(&window.data()[payload], segment);
+            let fate = self.relocate_frame(&window.data()[payload], segment, &mut seen);
             if let Some(fate) = fate {
                 // One frame of rewritten rows at a time: cleaning takes its share of the log, not all of it.
                 fate.wait().await?;
             }
             window.advance(frame_bytes(u64::from(header.payload_bytes)));
         }
+        self.append_marks(seen);
         // What made rows of this segment not count may itself still be on its way.
         self.drain_log().await?;
         self.flush_log().await?;
@@ -101,12 +106,33 @@ impl<E: Env> Store<E> {
         Ok(())
     }
 
+    /// Bytes of log that rewriting a segment takes at most: a log that cannot go on fails for good, so it
+    /// is counted before.
+    fn need_of(&self, segment: LogSegment) -> u64 {
+        let mut need = 0;
+        for pg in self.0.pgs.iter().flatten() {
+            pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
+                if (row.home.volume, row.home.segment) == (segment.volume, segment.segment) {
+                    need += frame_bytes(u64::from(row.home.bytes) + stria_wal::RECORD_HEADER_BYTES as u64);
+                }
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+        need
+    }
+
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
-    fn relocate_frame(&self, payload: &[u8], segment: LogSegment) -> Option<std::rc::Rc<FrameFate>> {
+    fn relocate_frame(
+        &self,
+        payload: &[u8],
+        segment: LogSegment,
+        seen: &mut BTreeSet<PgId>,
+    ) -> Option<std::rc::Rc<FrameFate>> {
         let mut by_pg: BTreeMap<PgId, Vec<Change<'_>>> = BTreeMap::new();
         for record in records(payload).flatten() {
             let Some(Some(pg)) = self.0.pgs.get(usize::from(record.pg.0)) else { continue };
             let pg = pg.borrow();
+            seen.insert(record.pg);
             by_pg
                 .entry(record.pg)
                 .or_default()
@@ -119,6 +145,22 @@ impl<E: Env> Store<E> {
             }
         }
         last
+    }
+
+    /// Keeps what dropped records still tell: how far the PG's numbers and this core's clock had come. Else
+    /// both could go back after a crash.
+    fn append_marks(&self, pgs: BTreeSet<PgId>) {
+        let volume = self.0.mine[0].id;
+        for pg in pgs {
+            let Some(Some(state)) = self.0.pgs.get(usize::from(pg.0)) else { continue };
+            let seq = state.borrow().seq;
+            let builder = RecordBuilder::new(RecordKind::Relocated, pg, seq, self.next_hlc());
+            let bytes = builder.bytes() as u64;
+            self.pg_rings_insert(pg, volume);
+            let record = PendingRecord { pg, changes: Vec::new(), relocated: true, at: 0 };
+            self.0.log.borrow_mut().append(record, builder.finish(), bytes);
+        }
+        self.0.log_work.notify_all();
     }
 
     fn append_relocated(&self, pg: PgId, changes: &[Change<'_>]) -> std::rc::Rc<FrameFate> {

@@ -194,6 +194,8 @@ pub(crate) struct Log {
 impl Log {
     /// Continues after frame `next_seq - 1`, in a fresh segment as soon as there is a frame to write.
     pub(crate) fn new(unsealed: Vec<(u32, u32)>, next_seq: u64, prev_hash: u64) -> Self {
+        // After a crash nothing proves the last frame yet: a marker in the new segment will.
+        let proven_seq = if unsealed.iter().any(|(_, end)| *end > 0) { 0 } else { next_seq - 1 };
         let current = FrameFate::pending();
         current.decide(FrameState::Durable(next_seq - 1));
         Self {
@@ -206,7 +208,7 @@ impl Log {
             prev_hash,
             written_seq: next_seq - 1,
             flushed_seq: next_seq - 1,
-            proven_seq: next_seq - 1,
+            proven_seq,
             unflushed_bytes: 0,
             failed: false,
             stopping: false,

@@ -30,6 +30,8 @@ use crate::{
 
 /// Bytes of one read.
 const READ_BYTES: u64 = 1 << 20;
+/// Times a block is asked for before it counts as unreadable.
+const BLOCK_READS_MAX: u32 = 3;
 /// Reads in flight.
 const READS_IN_FLIGHT: usize = 4;
 /// How far behind an unreadable frame the next one may begin: the largest frame there is.
@@ -263,7 +265,8 @@ impl<E: Env> LogReader<'_, E> {
         }
         let behind = window.frames_behind().await?;
         let proven = find_end(volume.next_seq, behind.iter().map(|(_, header)| *header)) == End::Rot;
-        if end.is_none() && !proven {
+        // A torn write leaves bytes that do not verify; a block that cannot be read may hold anything.
+        if end.is_none() && !proven && !window.unreadable {
             self.report.torn += u64::from(window.tail_was_written);
             return Ok(SegmentEnd { bytes: log_bytes, rot: false });
         }
@@ -374,6 +377,8 @@ pub(crate) struct Window<'a, E: Env> {
     start: usize,
     next_read: u64,
     in_flight: VecDeque<Read<E>>,
+    /// Whether a block could not be read, also when asked again.
+    unreadable: bool,
     /// Whether something was written where the log ended.
     tail_was_written: bool,
 }
@@ -390,6 +395,7 @@ impl<'a, E: Env> Window<'a, E> {
             start: 0,
             next_read: 0,
             in_flight: VecDeque::new(),
+            unreadable: false,
             tail_was_written: false,
         }
     }
@@ -474,12 +480,21 @@ impl<'a, E: Env> Window<'a, E> {
     async fn read_blocks(&mut self, offset: u64) -> Result<(), StoreError> {
         let end = (offset + READ_BYTES).min(self.end);
         for block in (offset..end).step_by(FRAME_ALIGN as usize) {
-            let buf = self.env.buf(FRAME_ALIGN as usize).ok_or(StoreError::NoBuffer)?;
-            let (result, buf) = self.disk.read(self.place.offset() + block, buf).await;
-            match result {
-                Ok(()) => self.bytes.extend_from_slice(&buf),
-                Err(_) => self.bytes.resize(self.bytes.len() + FRAME_ALIGN as usize, 0),
+            let mut buf = self.env.buf(FRAME_ALIGN as usize).ok_or(StoreError::NoBuffer)?;
+            let mut is_read = false;
+            for _ in 0..BLOCK_READS_MAX {
+                let (result, back) = self.disk.read(self.place.offset() + block, buf).await;
+                buf = back;
+                is_read = result.is_ok();
+                if is_read {
+                    break;
+                }
             }
+            if !is_read {
+                self.unreadable = true;
+                buf.fill(0);
+            }
+            self.bytes.extend_from_slice(&buf);
         }
         Ok(())
     }

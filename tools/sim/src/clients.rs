@@ -391,7 +391,8 @@ impl Life {
             match self.node.clean(core).await {
                 Ok(true) => oplog::record(self.world().now_ns(), "cleaned a segment", [core as u64, 0, 0, 0]),
                 Ok(false) => {}
-                Err(StoreError::Corrupt { .. }) if !self.hurt_bodies.is_empty() => {}
+                Err(StoreError::Corrupt { .. })
+                    if !self.hurt_bodies.is_empty() || self.plan.faults.read_error_one_in > 0 => {}
                 Err(StoreError::Io { .. }) if self.plan.faults.read_error_one_in > 0 => {}
                 Err(error) => self.excuse_write(core as u16, &error),
             }

@@ -10,6 +10,8 @@
 )]
 
 pub mod clients;
+pub mod engine_clients;
+pub mod engine_run;
 pub mod model;
 pub mod node;
 pub mod oplog;

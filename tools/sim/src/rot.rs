@@ -120,7 +120,13 @@ fn victim(run: &Run, life: &Life, crash: bool, in_extents: bool) -> Option<Victi
 fn is_proven(life: &Life, key: Key, id: u64) -> bool {
     let core = key.0.owner(life.node.cores()).0;
     let high = life.frame_high.borrow().get(&core).copied().unwrap_or(0);
-    life.frames.borrow().get(&key).is_none_or(|(last, frame)| *last == id && *frame < high)
+    match life.frames.borrow().get(&key) {
+        Some((last, frame)) => *last == id && *frame < high,
+        // Of an earlier life: proven when its log went on since.
+        None => life.inline_place(key).is_some_and(|(volume, _, _)| {
+            life.frame_high.borrow().contains_key(&volume.owner(life.node.cores()).0)
+        }),
+    }
 }
 
 fn flip(run: &Run, volume: VolumeId, offset: u64, bytes: u32) {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::{
-    oplog,
+    engine_run, oplog,
     store_run::{self, Outcome},
 };
 
@@ -17,17 +17,20 @@ pub const OPS_DEFAULT: u64 = 200;
 pub enum Workload {
     /// Rows and bodies against the store.
     Store,
+    /// Objects, uploads and listings against the engine.
+    Engine,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Store];
+    pub const ALL: [Self; 2] = [Self::Store, Self::Engine];
 
     /// As on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Store => "store",
+            Self::Engine => "engine",
         }
     }
 }
@@ -45,6 +48,7 @@ pub fn run_one(workload: Workload, seed: u64, ops: u64) -> Outcome {
     ));
     match workload {
         Workload::Store => store_run::run(seed, ops),
+        Workload::Engine => engine_run::run(seed, ops),
     }
 }
 

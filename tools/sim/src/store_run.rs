@@ -303,7 +303,7 @@ impl Life {
         for pg in (0..self.plan.pg_count).map(PgId) {
             let keys: Vec<Key> = self.rows_of(pg).into_keys().collect();
             for key in keys {
-                self.delete_key(key).await?;
+                self.delete_patiently(key).await?;
             }
         }
         // The drops of the last frame are freed by the flush behind it.
@@ -315,6 +315,21 @@ impl Life {
         }
         self.node.exchange_frees();
         Ok(())
+    }
+
+    /// On a full volume a deletion may have to wait for the log to be cleaned.
+    async fn delete_patiently(&self, key: Key) -> Result<(), StoreError> {
+        for _ in 0..30 {
+            match self.delete_key(key).await {
+                Err(StoreError::Full) => {}
+                done => return done,
+            }
+            for core in 0..self.node.stores.len() {
+                self.node.clean(core).await?;
+            }
+            self.node.exchange_frees();
+        }
+        Err(StoreError::Full)
     }
 
     /// A visible row's place in a log, when its body is inline.

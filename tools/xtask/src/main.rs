@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a build tool is no data core")]
 
 mod ci;
+mod planted;
 mod run;
 mod tidy;
 
@@ -15,6 +16,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
+  planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
   tidy               house rules: headers, lengths, floors, documents that name code
 ";
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     };
     match command.as_str() {
         "ci" => ci::run(rest),
+        "planted" => planted::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
