@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     ("tests, epoll", || {
         succeeds(cargo_command(&["test", "--workspace", "--quiet"]).env("STRIA_TEST_IO_BACKEND", "epoll"))
     }),
+    ("clients", || crate::clients::run(&["--quick".to_owned()]) == ExitCode::SUCCESS),
     ("documentation", || {
         succeeds(
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a build tool is no data core")]
 
 mod ci;
+mod clients;
 mod run;
 mod tidy;
 
@@ -16,6 +17,7 @@ cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
   tidy               house rules: headers, lengths, floors, documents that name code
+  clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     match command.as_str() {
         "ci" => ci::run(rest),
         "tidy" => tidy::run(),
+        "clients" => clients::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
