@@ -18,6 +18,8 @@ s3 = boto3.client(
     "s3",
     endpoint_url=ENDPOINT,
     config=Config(
+        # Without it, presigned URLs of us-east-1 still come with signatures of version 2.
+        signature_version="s3v4",
         request_checksum_calculation=MODE,
         response_checksum_validation=MODE,
         retries={"max_attempts": 1},
@@ -116,13 +118,7 @@ def conditions():
 def checksums():
     for algorithm in ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]:
         data = body(100_000)
-        try:
-            put = s3.put_object(Bucket=BUCKET, Key="sum", Body=data, ChecksumAlgorithm=algorithm)
-        except Exception as error:
-            # CRC32C and CRC64NVME need a library of their own that is not always there.
-            if "awscrt" in str(error) or "CRT" in str(error):
-                continue
-            raise
+        put = s3.put_object(Bucket=BUCKET, Key="sum", Body=data, ChecksumAlgorithm=algorithm)
         head = s3.head_object(Bucket=BUCKET, Key="sum", ChecksumMode="ENABLED")
         check(f"{algorithm} kept", head[f"Checksum{algorithm}"], put[f"Checksum{algorithm}"])
         check_bytes(f"{algorithm} body", s3.get_object(Bucket=BUCKET, Key="sum", ChecksumMode="ENABLED")["Body"].read(), data)

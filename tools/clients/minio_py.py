@@ -42,9 +42,11 @@ def objects():
     data = body(20 * MIB + 3, 2)
     for offset, length in [(0, 1), (1, 100_000), (MIB - 1, 2 * MIB)]:
         check_bytes("range", get(f"size/{20 * MIB + 3}", offset=offset, length=length), data[offset:offset + length])
-    for i, key in enumerate(ODD_KEYS[:-1]):
+    # This client itself refuses keys with a segment of one dot.
+    odd_keys = [key for key in ODD_KEYS[:-1] if key != "./dot"]
+    for i, key in enumerate(odd_keys):
         put(f"odd/{key}", str(i).encode())
-    for i, key in enumerate(ODD_KEYS[:-1]):
+    for i, key in enumerate(odd_keys):
         check(f"key {key!r}", get(f"odd/{key}"), str(i).encode())
     try:
         get("missing")
@@ -88,4 +90,4 @@ def presigned_and_delete():
 
 for step in (objects, multipart_and_copy, listing, presigned_and_delete):
     step()
-done(minio.__version__, "11 sizes, ranges, 18 odd keys, multipart, copy, compose, list, presign, delete")
+done(minio.__version__, "11 sizes, ranges, 17 odd keys, multipart, copy, compose, list, presign, delete")

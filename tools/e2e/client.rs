@@ -5,6 +5,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -384,7 +385,8 @@ pub fn bucket(name: &str) -> String {
 /// The server lives and serves: the last line of every test that maltreats it.
 #[track_caller]
 pub fn still_serves() {
-    let target = "/still-serves/key";
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let target = &format!("/still-serves/{}", CALLS.fetch_add(1, Ordering::Relaxed));
     put("/still-serves", "").expect(200);
     // Several connections, so that both cores answer.
     for i in 0..8u8 {

@@ -73,7 +73,7 @@ fn what_is_signed_cannot_be_changed() {
     put(&target, "x").with("x-amz-meta-a", "1").expect(200);
     let signed = String::from_utf8(put(&target, "y").with("x-amz-meta-a", "1").bytes()).expect("ASCII");
     for (from, to) in [
-        ("PUT ", "POST "),
+        ("PUT ", "DELETE "),
         ("/key ", "/other "),
         ("x-amz-meta-a: 1", "x-amz-meta-a: 2"),
         ("host: 127.0.0.1", "host: elsewhere"),
@@ -110,7 +110,8 @@ fn xml_that_is_none() {
     let id = crate::multipart::create(&target);
     let deep = format!("{}x{}", "<a>".repeat(100), "</a>".repeat(100));
     let entities = "<!DOCTYPE a [<!ENTITY b \"c\">]><CompleteMultipartUpload>&b;</CompleteMultipartUpload>";
-    for xml in ["", "nonsense", "<CompleteMultipartUpload>", "<Other></Other>", "\u{0}", &deep, entities] {
+    post(&format!("{target}?uploadId={id}"), "").expect_error(400, "MissingRequestBodyError");
+    for xml in ["nonsense", "<CompleteMultipartUpload>", "<Other></Other>", "\u{0}", &deep, entities] {
         post(&format!("{target}?uploadId={id}"), xml).expect_error(400, "MalformedXML");
     }
     let big = format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", " ".repeat(3 << 20));

@@ -52,6 +52,6 @@ fn for_what_was_signed_only() {
     plain("GET", &url.replace("/key?", "/key2?"), b"").expect_error(403, "SignatureDoesNotMatch");
     plain("GET", &(url.clone() + "&response-content-type=a"), b"").expect_error(403, "SignatureDoesNotMatch");
     plain("GET", &url.replace("Expires=60", "Expires=61"), b"").expect_error(403, "SignatureDoesNotMatch");
-    plain("GET", &url[..url.len() - 1], b"").expect(403);
+    plain("GET", &url[..url.len() - 1], b"").expect_error(400, "AuthorizationQueryParametersError");
     plain("GET", &url, b"").expect(200);
 }
