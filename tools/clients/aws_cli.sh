@@ -2,6 +2,9 @@
 # The aws cli: a large file in parts, many small files both ways, presigned URLs.
 . "$(dirname "$0")/common.sh"
 bucket=aws-cli
+# Without it, presigned URLs of us-east-1 still come with signatures of version 2.
+export AWS_CONFIG_FILE="$dir/aws-config"
+printf '[default]\ns3 =\n    signature_version = s3v4\n' >"$AWS_CONFIG_FILE"
 aws() { "$STRIA_CLIENTS_BIN/aws" --endpoint-url "$STRIA_ENDPOINT" "$@"; }
 
 large_mib=1024

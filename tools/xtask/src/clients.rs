@@ -284,6 +284,8 @@ impl Server {
             .env("AWS_SECRET_ACCESS_KEY", &self.secret)
             .env("AWS_DEFAULT_REGION", REGION)
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            // Some set-ups point every client at a proxy's certificate; plain HTTP needs none.
+            .env_remove("AWS_CA_BUNDLE")
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("NO_PROXY", "127.0.0.1")
