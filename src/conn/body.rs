@@ -117,17 +117,18 @@ impl<'c> Body<'c> {
         Ok(buf)
     }
 
-    /// Reads the rest of the body, at most `bytes_max`.
+    /// Reads what is left of the body, at most `bytes_max`.
     ///
     /// # Errors
     /// `too_large` when it is longer; else as [`Body::fill`].
     pub async fn read_all(&mut self, bytes_max: usize, too_large: ErrorCode) -> Result<Vec<u8>, Failure> {
-        let left = self.declared.map_or(0, |bytes| bytes.saturating_sub(self.payload_bytes));
-        if left > bytes_max as u64 {
+        // What `fill` took before counts no more: only the end of the framing may be left.
+        let left = self.declared.map(|bytes| bytes.saturating_sub(self.payload_bytes));
+        if left.is_some_and(|bytes| bytes > bytes_max as u64) {
             return Err(S3Error::from(too_large).into());
         }
         self.announce().await?;
-        let mut all = Vec::with_capacity(left as usize);
+        let mut all = Vec::with_capacity(left.unwrap_or(0) as usize);
         let mut piece = [0u8; 4096];
         self.check_end()?;
         while !self.done {

@@ -9,6 +9,10 @@ use stria_http::{Head, HeadError};
 use stria_runtime::{Core, Elapsed, RecvBuf, SlabBuf, TcpStream};
 
 const NS_PER_MS: u64 = 1_000_000;
+/// How long, and how many bytes, a client may go on sending after an answer that closes.
+const LINGER_MS_MAX: u64 = 10_000;
+const LINGER_SILENCE_MS: u64 = 2_000;
+const LINGER_BYTES_MAX: u64 = 64 << 20;
 
 /// The receiving side of a connection.
 pub struct Input {
@@ -84,6 +88,27 @@ impl Input {
         match self.core.timeout(timeout_ms * NS_PER_MS, self.stream.recv()).await {
             Ok(received) => received,
             Err(Elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Ends the sending side and reads what the client still sends, for a while. Closing with unread bytes
+    /// makes TCP reset the connection, and the client loses the answer that says why.
+    pub async fn linger(&mut self) {
+        if self.stream.shutdown_write().is_err() {
+            return;
+        }
+        let deadline_ns = self.core.now_ns() + LINGER_MS_MAX * NS_PER_MS;
+        let mut left = LINGER_BYTES_MAX;
+        loop {
+            let here = self.data().len();
+            self.consume(here);
+            left = left.saturating_sub(here as u64);
+            if left == 0 || self.core.now_ns() >= deadline_ns {
+                return;
+            }
+            if !matches!(self.fill(LINGER_SILENCE_MS).await, Ok(true)) {
+                return;
+            }
         }
     }
 

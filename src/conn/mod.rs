@@ -39,6 +39,17 @@ use crate::{
 /// A send that makes no progress for this long is given up.
 const SEND_TIMEOUT_NS: u64 = 60_000_000_000;
 
+/// What a connection does after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Takes the next request.
+    Request,
+    /// Closes, once the client had time to read the answer: it may still be sending.
+    Linger,
+    /// Closes.
+    Close,
+}
+
 /// Serves one connection to its end.
 pub async fn serve(count: ConnectionCount, stream: TcpStream) {
     let state = count.0.clone();
@@ -56,20 +67,16 @@ pub async fn serve(count: ConnectionCount, stream: TcpStream) {
                 Either::Second(()) => continue,
             }
         };
-        let keep = match head {
+        let next = match head {
             Ok(head) => Box::pin(serve_request(&state, &mut input, &head)).await,
             Err(NoHead::Closed) => return,
-            Err(NoHead::TimedOut) => {
-                refuse(&state, &mut input, &ErrorCode::RequestTimeout.into()).await;
-                return;
-            }
-            Err(NoHead::Malformed(error)) => {
-                refuse(&state, &mut input, &head_error(&error)).await;
-                return;
-            }
+            Err(NoHead::TimedOut) => refuse(&state, &mut input, &ErrorCode::RequestTimeout.into()).await,
+            Err(NoHead::Malformed(error)) => refuse(&state, &mut input, &head_error(&error)).await,
         };
-        if !keep {
-            return;
+        match next {
+            Next::Request => {}
+            Next::Linger => return input.linger().await,
+            Next::Close => return,
         }
     }
 }
@@ -80,32 +87,35 @@ fn head_error(error: &HeadError) -> S3Error {
 }
 
 /// Answers a request that has no acceptable head.
-async fn refuse(state: &Rc<CoreState>, input: &mut Input, error: &S3Error) {
+async fn refuse(state: &Rc<CoreState>, input: &mut Input, error: &S3Error) -> Next {
     let request_id = request_id(state);
     let to = ReplyTo { state, request_id: &request_id, is_head: false, close: true };
     let reply = error_reply(&to, error, b"", None);
     state.counters.answered(None, reply.status, 0);
-    let _ = send(state, input, reply).await;
+    if send(state, input, reply).await { Next::Linger } else { Next::Close }
 }
 
-/// Serves one request. Whether the connection can carry another.
-async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) -> bool {
+/// Serves one request.
+async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) -> Next {
     let started_ns = state.env.runtime().now_ns();
     let request_id = request_id(state);
-    let mut keep = head.keep_alive() && !state.stopping.get();
+    let keep = head.keep_alive() && !state.stopping.get();
+    let mut after = if keep { Next::Request } else { Next::Close };
     let mut to =
         ReplyTo { state, request_id: &request_id, is_head: head.method() == Method::Head, close: !keep };
     let mut operation = None;
     let outcome = handlers::handle(state, input, head, &to, &mut operation).await;
     let reply = match outcome {
         handlers::Outcome::Reply(reply, body_done) => {
-            keep &= body_done;
+            if !body_done {
+                after = Next::Linger;
+            }
             reply
         }
-        handlers::Outcome::Failed(Failure::Gone) => return false,
+        handlers::Outcome::Failed(Failure::Gone) => return Next::Close,
         handlers::Outcome::Failed(Failure::Error(error)) => {
             to.close = true;
-            keep = false;
+            after = Next::Linger;
             error_reply(&to, &error, head.path(), operation)
         }
         handlers::Outcome::FailedInOrder(error) => error_reply(&to, &error, head.path(), operation),
@@ -113,7 +123,7 @@ async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) ->
     let status = reply.status;
     let sent = send(state, input, reply).await;
     state.counters.answered(operation, status, state.env.runtime().now_ns() - started_ns);
-    sent && keep
+    if sent { after } else { Next::Close }
 }
 
 /// Sends a whole reply. Whether it got through.

@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     }),
     ("release build", || cargo(&["build", "--release", "--workspace", "--bins", "--quiet"])),
     ("configuration page", config_page),
+    ("clients", || crate::clients::run(&["--quick".to_owned()]) == ExitCode::SUCCESS),
     ("licences, bans, sources", deny),
 ];
 

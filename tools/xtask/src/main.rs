@@ -7,6 +7,7 @@
 
 mod ci;
 mod planted;
+mod clients;
 mod run;
 mod tidy;
 
@@ -18,6 +19,7 @@ cargo xtask COMMAND
   ci                 everything below that gates a change, in order
   planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
   tidy               house rules: headers, lengths, floors, documents that name code
+  clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(rest),
         "planted" => planted::run(rest),
         "tidy" => tidy::run(),
+        "clients" => clients::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS

@@ -1,0 +1,25 @@
+//! End-to-end tests: the built binary, raw HTTP/1.1 over TCP, one case per documented rule.
+//!
+//! Invariant: nothing here links the server; what a test knows of it, it learnt from the wire. The signer and
+//! the hashes come from our own crates, which the examples of the AWS documentation hold to the outside.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a client outside of the server: threads, files and clocks are its own"
+)]
+
+mod bad_input;
+mod checksums;
+mod client;
+mod conditionals;
+mod copy;
+mod errors;
+mod lifecycle;
+mod listing;
+mod multipart;
+mod objects;
+mod presigned;
+mod ranges;
+mod server;
+mod wire;

@@ -1,0 +1,165 @@
+//! The server under test: a process with its own ports, data directory and credentials.
+//!
+//! Invariant: no process and no directory outlives the test run, whatever ends it.
+
+use std::{
+    io::Read,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+pub const ACCESS_KEY: &str = "e2e-root";
+pub const SECRET_KEY: &str = "e2e-secret-of-the-test-server";
+/// Base domain of virtual-host style.
+pub const DOMAIN: &str = "s3.test";
+const START_SECONDS_MAX: u64 = 120;
+const STOP_SECONDS_MAX: u64 = 40;
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub s3: u16,
+    pub admin: u16,
+}
+
+impl Ports {
+    /// Two nobody listens on now.
+    pub fn free() -> Self {
+        let bind = || TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+        let (s3, admin) = (bind(), bind());
+        Self { s3: port(&s3), admin: port(&admin) }
+    }
+}
+
+/// `stria serve` on these ports and this directory.
+pub fn command(ports: Ports, data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stria"));
+    command.arg("serve").arg("--data").arg(data);
+    command.args(["--listen", &format!("127.0.0.1:{}", ports.s3)]);
+    command.args(["--admin-listen", &format!("127.0.0.1:{}", ports.admin)]);
+    command.args(["--cores", "2", "--pin", "false", "--memory", "256M", "--domain", DOMAIN]);
+    if let Ok(backend) = std::env::var("STRIA_TEST_IO_BACKEND") {
+        command.args(["--io-backend", &backend]);
+    }
+    command.env("STRIA_ROOT_ACCESS_KEY", ACCESS_KEY).env("STRIA_ROOT_SECRET_KEY", SECRET_KEY);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn wait_ready(port: u16, mut ended: impl FnMut() -> Option<String>) {
+    let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if let Some(why) = ended() {
+            panic!("the server ended at its start: {why}");
+        }
+        assert!(Instant::now() < deadline, "the server was not ready within {START_SECONDS_MAX} s");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// The port of the server all tests share that do not stop it.
+///
+/// A shell holds it: when this process ends, however it ends, the shell's input ends, and it removes both.
+pub fn shared() -> u16 {
+    static SHARED: OnceLock<(u16, Child)> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let ports = Ports::free();
+            let data = tempfile::tempdir().expect("a directory").keep();
+            let server = command(ports, &data);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", r#"data=$1; shift; "$@" & cat; kill -9 $!; wait; rm -rf "$data""#, "sh"]);
+            shell.arg(&data).arg(server.get_program()).args(server.get_args());
+            for (name, value) in server.get_envs() {
+                shell.env(name, value.expect("set, not removed"));
+            }
+            let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh");
+            wait_ready(ports.s3, || None);
+            (ports.s3, shell)
+        })
+        .0
+}
+
+/// A server of one test, killed when dropped.
+pub struct Server {
+    pub ports: Ports,
+    data: PathBuf,
+    child: Child,
+}
+
+impl Server {
+    /// On a directory that may hold a store already.
+    pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// With more flags.
+    pub fn start_with(data: &Path, flags: &[&str]) -> Self {
+        let ports = Ports::free();
+        let child = command(ports, data).args(flags).stderr(Stdio::null()).spawn().expect("the server");
+        let mut server = Self { ports, data: data.to_owned(), child };
+        let child = &mut server.child;
+        wait_ready(ports.s3, || child.try_wait().expect("a child").map(|status| status.to_string()));
+        server
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// Stops it as an operator does.
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        assert!(self.wait().success(), "an orderly stop");
+    }
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(STOP_SECONDS_MAX);
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            panic!("the server did not end within {STOP_SECONDS_MAX} s");
+        }
+        sleep(Duration::from_millis(10));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Runs a server that must refuse to start: what it wrote to stderr.
+pub fn refused(command: &mut Command) -> String {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the server");
+    let status = wait(&mut child);
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
