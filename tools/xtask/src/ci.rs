@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     ("tests, epoll", || {
         succeeds(cargo_command(&["test", "--workspace", "--quiet"]).env("STRIA_TEST_IO_BACKEND", "epoll"))
     }),
+    ("crash", || crate::crash::passes("crash", &["--kills".into(), "20".into()])),
     ("documentation", || {
         succeeds(
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),

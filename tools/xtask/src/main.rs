@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a build tool is no data core")]
 
 mod ci;
+mod crash;
 mod run;
 mod tidy;
 
@@ -16,6 +17,10 @@ cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
   tidy               house rules: headers, lengths, floors, documents that name code
+  crash              kill the server under load, restart, audit what it acknowledged
+                     [--kills N] [--binary PATH] [--seed S] [--data DIR]
+  restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
+  limits             memory under load, 10,000 idle connections [--binary PATH]
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +32,7 @@ fn main() -> ExitCode {
     match command.as_str() {
         "ci" => ci::run(rest),
         "tidy" => tidy::run(),
+        "crash" | "restart" | "limits" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
