@@ -62,14 +62,12 @@ pub fn run(options: &Options) -> io::Result<bool> {
 fn large_bodies(setup: &Setup, server: &mut Server, seed: u64) -> io::Result<bool> {
     Client::new(setup.listen).request("PUT", "/bucket", b"")?;
     let answers = Answers::default();
+    let bodies: Vec<_> = (0..CONNECTIONS).map(|nth| Random::new(seed ^ nth).bytes(BODY_BYTES)).collect();
     let end = Instant::now() + LOAD;
     thread::scope(|scope| {
-        for connection in 0..CONNECTIONS {
+        for (connection, body) in bodies.iter().enumerate() {
             let answers = &answers;
-            scope.spawn(move || {
-                let body = Random::new(seed ^ connection).bytes(BODY_BYTES);
-                put_and_get(setup, connection, &body, end, answers);
-            });
+            scope.spawn(move || put_and_get(setup, connection, body, end, answers));
         }
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -90,7 +88,7 @@ fn large_bodies(setup: &Setup, server: &mut Server, seed: u64) -> io::Result<boo
     Ok(alive && good && peak_kib <= BUDGET_KIB)
 }
 
-fn put_and_get(setup: &Setup, connection: u64, body: &[u8], end: Instant, answers: &Answers) {
+fn put_and_get(setup: &Setup, connection: usize, body: &[u8], end: Instant, answers: &Answers) {
     let mut client = Client::new(setup.listen);
     let expected = Content::of(body);
     let (target, mut stored) = (format!("/bucket/{connection}"), false);

@@ -27,11 +27,17 @@ impl Random {
         self.next() % bound
     }
 
-    /// Bytes that occur nowhere else.
+    /// Bytes of which no block of 4 KiB occurs anywhere else.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(count + 8);
+        const BLOCK_BYTES: usize = 4096;
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        while block.len() < BLOCK_BYTES.min(count.next_multiple_of(8)) {
+            block.extend_from_slice(&self.next().to_le_bytes());
+        }
+        let mut bytes = Vec::with_capacity(count + BLOCK_BYTES);
         while bytes.len() < count {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
+            block[..8].copy_from_slice(&self.next().to_le_bytes());
+            bytes.extend_from_slice(&block);
         }
         bytes.truncate(count);
         bytes
