@@ -7,6 +7,7 @@
 use std::{
     net::{SocketAddr, TcpListener as StdListener},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use stria_base::BucketId;
@@ -189,10 +190,24 @@ async fn apply(
     Ok(snapshot)
 }
 
-/// Binds a port, with the remedy in the message.
+/// How long a port may stay taken: the kernel takes a killed process's ring down after it has reported
+/// the process dead, and until then the ring holds the listeners.
+const BIND_WAIT: Duration = Duration::from_secs(3);
+const BIND_RETRY: Duration = Duration::from_millis(10);
+
+/// Binds a port, with the remedy in the message. Blocks while the port is taken, but not for long.
 ///
 /// # Errors
 /// One line for the operator.
 pub fn bind(option: &'static str, address: SocketAddr) -> Result<StdListener, crate::serve::ServeError> {
-    StdListener::bind(address).map_err(|error| crate::serve::ServeError::Bind { option, address, error })
+    let give_up = Instant::now() + BIND_WAIT;
+    loop {
+        match StdListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(BIND_RETRY);
+            }
+            Err(error) => return Err(crate::serve::ServeError::Bind { option, address, error }),
+        }
+    }
 }

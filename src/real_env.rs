@@ -152,6 +152,8 @@ impl RealDisk {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => (open(false)?, Caching::Buffered),
             Err(error) => return Err(error),
         };
+        // A file system without flock gives no sign of a dead process's last writes, as before.
+        let _ = file.lock_shared();
         let len = file.len_bytes()?;
         Ok(Self(
             Rc::new(Volume {

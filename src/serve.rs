@@ -75,6 +75,11 @@ pub enum ServeError {
         /// Why.
         error: std::io::Error,
     },
+    /// Another process uses a volume.
+    Busy {
+        /// Which.
+        path: std::path::PathBuf,
+    },
 }
 
 impl From<DataDirError> for ServeError {
@@ -124,6 +129,11 @@ impl std::fmt::Display for ServeError {
                 "cannot use {} as a device: {error}; give a block device this user may read and write",
                 path.display()
             ),
+            Self::Busy { path } => write!(
+                f,
+                "{} is in use by another process; stop it, no two servers may share a volume",
+                path.display()
+            ),
         }
     }
 }
@@ -145,6 +155,7 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
     let (credentials, are_new) = credentials(&config, &directory)?;
     let meta = MetaStore::open(&directory.meta_path())?;
     let (record, volumes) = store_record(&config, &directory)?;
+    wait_for_last_writes(&volumes)?;
     // Each connection is a descriptor, and the soft limit of many systems is 1,024. At the hard limit
     // further connections wait in the backlog, so a failure here is nothing to stop for.
     let _ = stria_runtime::raise_descriptor_limit();
@@ -177,6 +188,25 @@ fn check_budget(config: &Config) -> Result<(), ServeError> {
     if shares.slab < SLAB_BYTES_MIN {
         let cores_max = config.memory_bytes / 4 / SLAB_BYTES_MIN as u64;
         return Err(ServeError::Memory { cores: config.cores, cores_max });
+    }
+    Ok(())
+}
+
+/// A killed process may be reported dead while its last writes are still on their way to the device. They must
+/// land before replay looks: afterwards the space under them may be somebody else's.
+fn wait_for_last_writes(volumes: &[VolumePath]) -> Result<(), ServeError> {
+    const WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+    const RETRY: std::time::Duration = std::time::Duration::from_millis(5);
+    let give_up = Instant::now() + WAIT;
+    for volume in volumes.iter().filter(|volume| !volume.is_new) {
+        // What cannot be opened is for the core to report, with the remedy.
+        let Ok(file) = std::fs::File::open(&volume.path) else { continue };
+        while let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+            if Instant::now() >= give_up {
+                return Err(ServeError::Busy { path: volume.path.clone() });
+            }
+            thread::sleep(RETRY);
+        }
     }
     Ok(())
 }

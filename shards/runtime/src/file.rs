@@ -56,6 +56,17 @@ impl Core {
 }
 
 impl File {
+    /// Takes a shared flock. It is held until the last operation on the file is gone, which for a killed
+    /// process is later than its end: whoever gets the exclusive one knows that nothing is written any more.
+    ///
+    /// # Errors
+    /// What the kernel says; `WouldBlock` when somebody holds it exclusively.
+    pub fn lock_shared(&self) -> io::Result<()> {
+        // SAFETY: an open descriptor and no memory.
+        let rc = unsafe { libc::flock(self.fd.fd, libc::LOCK_SH | libc::LOCK_NB) };
+        if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Fills `buf` (its visible length) from `offset`. `UnexpectedEof` when the file ends before.
     pub fn read_at(
         &self,

@@ -32,6 +32,8 @@ const STEPS: &[Step] = &[
     }),
     ("release build", || cargo(&["build", "--release", "--workspace", "--bins", "--quiet"])),
     ("configuration page", config_page),
+    ("simulator", simulator),
+    ("crash, 20 kills", || crate::crash::passes("crash", &["--kills".into(), "20".into()])),
     ("clients", || crate::clients::run(&["--quick".to_owned()]) == ExitCode::SUCCESS),
     ("licences, bans, sources", deny),
 ];
@@ -51,6 +53,13 @@ fn seccomp() -> bool {
     cargo_command(&[&run[..], &[&cargo, "test", "--workspace", "--quiet"]].concat())
         .status()
         .is_ok_and(|s| s.success())
+}
+
+/// 2,000 seeds of each workload, in release: a minute or two.
+fn simulator() -> bool {
+    let binary = top().join("target/release/stria-sim").display().to_string();
+    let run = |workload| succeeds(&mut command(&binary, &["--seeds", "0..2000", "--workload", workload]));
+    run("store") && run("engine")
 }
 
 /// docs/config.md is what the binary prints.

@@ -8,6 +8,7 @@
 mod ci;
 mod planted;
 mod clients;
+mod crash;
 mod run;
 mod tidy;
 
@@ -20,6 +21,10 @@ cargo xtask COMMAND
   planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
   tidy               house rules: headers, lengths, floors, documents that name code
   clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
+  crash              kill the server under load, restart, audit what it acknowledged
+                     [--kills N] [--binary PATH] [--seed S] [--data DIR]
+  restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
+  limits             memory under load, 10,000 idle connections [--binary PATH]
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
         "planted" => planted::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
+        "crash" | "restart" | "limits" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS

@@ -1,0 +1,63 @@
+//! Judges the server as a whole from outside: `crash` kills it under load and audits, `restart` times
+//! replay, `limits` looks at memory and connections. Started by `cargo xtask`.
+//!
+//! Invariant: exits 0 only when the demand held. Deliberately absent: every crate of the server but the
+//! signer.
+
+#![allow(clippy::disallowed_methods, reason = "a tool is no data core")]
+
+mod client;
+mod crash;
+mod ledger;
+mod limits;
+mod options;
+mod random;
+mod restart;
+mod server;
+mod worker;
+
+use std::{
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const HELP: &str = "\
+stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
+
+  crash [--kills N]   kill under load, restart, audit every acknowledged operation
+  restart             fill a log with 1 GiB, kill, time the replay
+  limits              memory under load, and 10,000 idle connections
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = words.split_first() else {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    };
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let options = match options::Options::parse(rest, seed) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = match command.as_str() {
+        "crash" => crash::run(&options),
+        "restart" => restart::run(&options),
+        "limits" => limits::run(&options),
+        other => {
+            eprintln!("unknown command '{other}'\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{command}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The few options of this tool.
+//!
+//! Invariant: an option that is not understood is refused, never ignored. Any thread.
+
+use std::path::PathBuf;
+
+/// What a run is given.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The `stria` program under test.
+    pub binary: PathBuf,
+    /// Kills of a crash run.
+    pub kills: u64,
+    /// What chance depends on.
+    pub seed: u64,
+    /// Folder for stores and ledgers.
+    pub data: PathBuf,
+}
+
+impl Options {
+    /// Of the words after the command.
+    ///
+    /// # Errors
+    /// The word that is not understood.
+    pub fn parse(words: &[String], seed: u64) -> Result<Self, String> {
+        let mut options =
+            Self { binary: "stria".into(), kills: 20, seed, data: std::env::temp_dir().join("stria-load") };
+        for pair in words.chunks(2) {
+            let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
+            let number = || value.parse().map_err(|_| format!("{name} {value}: a number is needed"));
+            match name.as_str() {
+                "--binary" => options.binary = value.into(),
+                "--data" => options.data = value.into(),
+                "--kills" => options.kills = number()?,
+                "--seed" => options.seed = number()?,
+                other => return Err(format!("unknown option {other}")),
+            }
+        }
+        Ok(options)
+    }
+}
