@@ -23,7 +23,15 @@ const STEPS: &[Step] = &[
     }),
     ("tests, io_uring refused by seccomp", seccomp),
     ("fuzz corpora", || {
-        cargo(&["test", "--manifest-path", "tools/fuzz/Cargo.toml", "--no-default-features", "--quiet"])
+        cargo(&[
+            "test",
+            "--manifest-path",
+            "tools/fuzz/Cargo.toml",
+            "--target-dir",
+            "target",
+            "--no-default-features",
+            "--quiet",
+        ])
     }),
     ("documentation", || {
         succeeds(

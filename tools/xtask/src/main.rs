@@ -6,9 +6,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a build tool is no data core")]
 
 mod ci;
-mod planted;
 mod clients;
 mod crash;
+mod planted;
 mod run;
 mod tidy;
 
