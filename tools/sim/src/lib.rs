@@ -23,4 +23,6 @@ pub mod value;
 pub mod world;
 
 #[cfg(test)]
+mod regressions;
+#[cfg(test)]
 mod tests;

@@ -218,7 +218,9 @@ impl Run {
     pub(crate) fn crash(&mut self) -> End {
         let power = self.go_down();
         self.note(if power { "power cut" } else { "killed" }, 0);
-        if power && self.plan.sync != SyncPolicy::Always { End::MayLoseSuffix } else { End::Crash }
+        // A failed flush takes what a lazy policy acknowledged too early, with or without the power.
+        let loses = power || self.plan.faults.flush_error_one_in > 0;
+        if loses && self.plan.sync != SyncPolicy::Always { End::MayLoseSuffix } else { End::Crash }
     }
 
     /// Shuts every core down in order. Whether all succeeded.

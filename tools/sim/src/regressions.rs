@@ -1,0 +1,163 @@
+//! Bugs the simulator found in the store, each as a test of its own that says what happened.
+
+use std::{future::Future, rc::Rc};
+
+use bytes::Bytes;
+use stria_base::{DataId, MIB, PgId};
+use stria_env::Env;
+use stria_store::{
+    BodyRef, BodyWriter, Change, FlushMethod, NewBody, StoreConfig, StoreError, SyncPolicy, read_extents,
+};
+
+use crate::{
+    node::{self, Machine, Node},
+    value::{fill_body, is_body},
+    world::{SimDisk, World},
+};
+
+fn machine(disk_segments: u64) -> Machine {
+    let world = World::new(1);
+    let disks = (0..3).map(|i| SimDisk::new(world.clone(), i, 4 * MIB + disk_segments * 2 * MIB)).collect();
+    Machine { world, disks, formatted: Rc::default(), segment_log2: 21 }
+}
+
+fn config(cores: u16) -> StoreConfig {
+    StoreConfig { cores, pg_count: 4, sync: SyncPolicy::Always, flush_method: FlushMethod::Durable }
+}
+
+fn up(machine: &Machine, cores: u16) -> Node {
+    run(machine, node::open(machine.clone(), config(cores))).expect("the node comes up")
+}
+
+fn run<T: 'static>(machine: &Machine, future: impl Future<Output = T> + 'static) -> T {
+    machine.world.run(future).expect("it ends")
+}
+
+fn cut(machine: &Machine) {
+    machine.world.kill_all();
+    machine.disks.iter().for_each(SimDisk::power_cut);
+}
+
+fn stop(machine: &Machine, node: &Node) {
+    let stores = node.stores.clone();
+    run(machine, async move {
+        for store in stores {
+            store.shutdown().await.expect("no faults");
+        }
+    });
+    cut(machine);
+}
+
+/// Puts a small row; `number` is its body.
+fn put(machine: &Machine, node: &Node, pg: u16, key: &'static [u8], number: u64) -> Result<(), StoreError> {
+    let store = node.store_of(PgId(pg)).clone();
+    let mut body = vec![0; 100];
+    fill_body(number, 0, &mut body);
+    let body = NewBody::Inline { id: DataId(u128::from(number)), bytes: Bytes::from(body) };
+    run(machine, async move {
+        let put = Change::Put { key: key.into(), meta: Box::default(), body };
+        store.commit(PgId(pg), vec![put])?.wait().await.map(drop)
+    })
+}
+
+fn is_there(node: &Node, pg: u16, key: &[u8]) -> bool {
+    node.store_of(PgId(pg)).row(PgId(pg), key, |row| row.is_some())
+}
+
+/// Opening took a segment for the log before extents in use were known: on a full volume one of live bodies.
+#[test]
+fn a_full_volume_opens_again_and_again_with_its_bodies() {
+    let machine = machine(6);
+    let mut node = up(&machine, 1);
+    let mut written = 0u64;
+    loop {
+        let (store, volumes, env) = (node.stores[0].clone(), node.volumes[0].clone(), node.envs[0].clone());
+        let number = written + 1;
+        let done = run(&machine, async move {
+            let mut writer = BodyWriter::new(volumes, DataId(u128::from(number)), Some(500_000));
+            writer.give(store.allocate(500_000).await?.extents);
+            let mut buf = env.buf(500_000).expect("none is refused");
+            fill_body(number, 0, &mut buf);
+            writer.push(buf).await?;
+            let (body, _) = writer.finish().await.map_err(|(error, _)| error)?;
+            let key = number.to_be_bytes();
+            let put =
+                Change::Put { key: key.into(), meta: Box::default(), body: NewBody::Extents(Box::new(body)) };
+            store.commit(PgId(0), vec![put])?.wait().await.map(drop)
+        });
+        match done {
+            Ok(()) => written += 1,
+            Err(StoreError::Full) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(written > 3, "{written}");
+    for _ in 0..10 {
+        cut(&machine);
+        node = up(&machine, 1);
+    }
+    for number in 1..=written {
+        let body = node.stores[0].row(PgId(0), &number.to_be_bytes(), |row| match row.map(|row| &row.body) {
+            Some(BodyRef::Extents(body)) => body.clone(),
+            other => panic!("body {number} is {other:?}"),
+        });
+        let volumes = node.volumes[0].clone();
+        let bytes = run(&machine, async move { read_extents(&volumes, &body, 0, 500_000).await });
+        assert!(is_body(number, 0, &bytes.expect("it verifies")));
+    }
+}
+
+/// After a change of the number of cores only the PGs of the core that read the log were suspected.
+#[test]
+fn rot_is_reported_by_the_pgs_new_owner() {
+    let machine = machine(100);
+    let node = up(&machine, 1);
+    put(&machine, &node, 1, b"k", 1).expect("no faults");
+    let place = node.store_of(PgId(1)).row(PgId(1), b"k", |row| match row.map(|row| &row.body) {
+        Some(BodyRef::Inline(inline)) => inline.offset,
+        other => panic!("{other:?}"),
+    });
+    stop(&machine, &node);
+    let byte = machine.disks[0].peek(place, 1)[0];
+    machine.disks[0].poke(place, &[byte ^ 1]);
+    let node = up(&machine, 2);
+    assert!(!is_there(&node, 1, b"k") && node.needs_repair(PgId(1)));
+}
+
+/// The map was written into one slot: the rot of it brought a map back without the newest log segment.
+#[test]
+fn rot_of_either_map_slot_loses_nothing() {
+    for slot in [1u64 << 20, 2 << 20] {
+        let machine = machine(100);
+        let node = up(&machine, 1);
+        put(&machine, &node, 0, b"k", 1).expect("no faults");
+        cut(&machine);
+        let byte = machine.disks[0].peek(slot, 1)[0];
+        machine.disks[0].poke(slot, &[byte ^ 1]);
+        let node = up(&machine, 1);
+        assert!(is_there(&node, 0, b"k"), "slot at {slot}");
+    }
+}
+
+/// A durable marker asked for the next one, ten times a second, for ever.
+#[test]
+fn an_idle_log_writes_one_marker() {
+    let machine = machine(100);
+    let node = up(&machine, 1);
+    put(&machine, &node, 0, b"k", 1).expect("no faults");
+    let env = node.envs[0].clone();
+    run(&machine, async move { env.sleep(5_000_000_000).await });
+    assert_eq!(node.stores[0].stats().frames, 2);
+}
+
+/// Every restart took a segment, also when nothing was written.
+#[test]
+fn restarts_take_no_space() {
+    let machine = machine(8);
+    for _ in 0..30 {
+        let node = up(&machine, 1);
+        stop(&machine, &node);
+    }
+    let node = up(&machine, 1);
+    put(&machine, &node, 0, b"k", 1).expect("there is room");
+}
