@@ -82,23 +82,25 @@ fn config_page() -> bool {
     same
 }
 
-/// cargo-deny without the advisory database, which needs more network than CI has. Installed on first use.
+/// cargo-deny without the advisory database, which needs more network than CI has. Installed into `target` when
+/// the machine has none of this version.
 fn deny() -> bool {
     const VERSION: &str = "0.20.2";
     let root = top().join("target/tools");
-    let binary = root.join("bin/cargo-deny");
-    let installed = output(&mut command(&binary.display().to_string(), &["--version"]));
-    if installed.is_none_or(|text| !text.contains(VERSION)) {
+    let own = root.join("bin/cargo-deny").display().to_string();
+    let is_right = |binary: &str| {
+        output(&mut command(binary, &["--version"])).is_some_and(|text| text.trim().ends_with(VERSION))
+    };
+    let mut binary = "cargo-deny";
+    if !is_right(binary) {
+        binary = &own;
         let root = root.display().to_string();
         let install = ["install", "cargo-deny", "--locked", "--quiet", "--version", VERSION, "--root", &root];
-        if !cargo(&install) {
+        if !is_right(binary) && !cargo(&install) {
             return false;
         }
     }
-    succeeds(&mut command(
-        &binary.display().to_string(),
-        &["--all-features", "check", "licenses", "bans", "sources"],
-    ))
+    succeeds(&mut command(binary, &["--all-features", "check", "licenses", "bans", "sources"]))
 }
 
 /// Runs all steps, or those whose name contains one of `only`.
