@@ -34,6 +34,9 @@ pub struct LogSegment {
     pub end: u32,
 }
 
+/// Room for marks, tombstones and whatever is committed meanwhile.
+const SLACK_BYTES: u64 = 128 << 10;
+
 /// A log is left alone up to this many segments.
 const SEGMENTS_UNCLEANED_MAX: usize = 4;
 
@@ -69,7 +72,8 @@ impl<E: Env> Store<E> {
     /// `Full` when the log has no room for them; of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
     pub async fn relocate(&self, segment: LogSegment) -> Result<(), StoreError> {
         let uuid = self.0.mine[0].uuid;
-        if self.log_room_bytes() < u64::from(segment.end) && self.log_room_bytes() < self.need_of(segment) {
+        let room = self.log_room_bytes();
+        if room < 2 * self.0.mine[0].geometry.segment_bytes() && room < self.need_of(segment) {
             return Err(StoreError::Full);
         }
         // All volumes of a store are cut alike.
@@ -109,16 +113,20 @@ impl<E: Env> Store<E> {
     /// Bytes of log that rewriting a segment takes at most: a log that cannot go on fails for good, so it
     /// is counted before.
     fn need_of(&self, segment: LogSegment) -> u64 {
-        let mut need = 0;
+        // What does not fit into the rest of a segment goes into the next: the largest frame may be wasted.
+        let (mut need, mut largest) = (SLACK_BYTES, 0);
         for pg in self.0.pgs.iter().flatten() {
             pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
                 if (row.home.volume, row.home.segment) == (segment.volume, segment.segment) {
-                    need += frame_bytes(u64::from(row.home.bytes) + stria_wal::RECORD_HEADER_BYTES as u64);
+                    let frame =
+                        frame_bytes(u64::from(row.home.bytes) + stria_wal::RECORD_HEADER_BYTES as u64);
+                    need += frame;
+                    largest = largest.max(frame);
                 }
                 std::ops::ControlFlow::Continue(())
             });
         }
-        need
+        need + largest
     }
 
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
