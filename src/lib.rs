@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "start-up and the control thread may block, make threads and read files; data cores go through Env"
 )]
 

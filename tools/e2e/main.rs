@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "a client outside of the server: threads, files and clocks are its own"
 )]
 
