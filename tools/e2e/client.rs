@@ -288,6 +288,11 @@ impl Connection {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Writes all of it; the server must take it.
+    pub fn write_all(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server takes what is sent, even when it has answered");
+    }
+
     /// Says that nothing more comes.
     pub fn end_writing(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
