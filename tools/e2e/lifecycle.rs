@@ -199,6 +199,8 @@ fn at_the_memory_bound_work_is_refused_and_not_lost() {
         })
         .collect();
     assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert!((1..statuses.len()).contains(&refused), "{refused} of {} refused", statuses.len());
     for (i, status) in statuses.iter().enumerate().filter(|(i, _)| i % 20 == 0) {
         let got = get(&format!("/bound/{i}")).send_to(port);
         if *status == 200 { drop(got.expect(200).expect_body(&data)) } else { drop(got.expect(404)) }
