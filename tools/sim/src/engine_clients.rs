@@ -381,15 +381,21 @@ impl EngineLife {
     pub(crate) fn check_orphans(&self) {
         for engine in &self.engines {
             for pg in engine.store().pgs() {
-                let (mut parts, mut owners) = (BTreeSet::new(), BTreeSet::new());
+                let (mut parts, mut uploads) = (BTreeSet::new(), BTreeSet::new());
                 engine.store().scan(pg, std::ops::Bound::Unbounded, |row, _| {
                     let (bucket, _) = keys::bucket_and_kind(row).expect("our rows have a bucket");
-                    parts.extend(keys::part_of(bucket, row).map(|(id, _)| id));
-                    owners.extend(keys::upload_parts_of(bucket, row).map(|(_, id)| id));
+                    parts.extend(keys::part_of(bucket, row));
+                    uploads.extend(keys::upload_parts_of(bucket, row).map(|(_, id)| id));
                     std::ops::ControlFlow::Continue(())
                 });
-                owners.extend(self.model.borrow().objects.values().filter_map(|object| object.upload));
-                assert!(parts.is_subset(&owners), "parts of nothing: {parts:?}, uploads {owners:?}");
+                let model = self.model.borrow();
+                for (id, number) in parts {
+                    let of_object = |object: &Object| {
+                        object.upload == Some(id) && object.parts.iter().any(|(n, _, _)| *n == number)
+                    };
+                    let is_owned = uploads.contains(&id) || model.objects.values().any(of_object);
+                    assert!(is_owned, "part {number} of {id:?} belongs to nothing");
+                }
             }
         }
     }
