@@ -20,8 +20,10 @@ use crate::{
 
 const BUDGET: &str = "256M";
 const BUDGET_KIB: u64 = 256 << 10;
-const CONNECTIONS: u64 = 64;
-const BODY_BYTES: usize = 16 << 20;
+/// Connections and the size of their bodies: few with large ones, then more than there are buffers for.
+const LOADS: &[(usize, usize)] = &[(64, 16 << 20), (1_000, 1 << 20)];
+/// Bodies that differ; connections beyond share them.
+const BODIES: u64 = 16;
 const LOAD: Duration = Duration::from_secs(15);
 const IDLE_CONNECTIONS: usize = 10_000;
 
@@ -47,7 +49,11 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let log = home.join("server.log");
     let (mut server, _) = setup.start(2, &log)?;
     println!("limits: budget {BUDGET}, fresh server RSS {} MiB", server.status_kib("VmRSS") / 1024);
-    let large = large_bodies(&setup, &mut server, options.seed)?;
+    Client::new(setup.listen).request("PUT", "/bucket", b"")?;
+    let mut large = true;
+    for (connections, bytes) in LOADS {
+        large &= under_load(&setup, &mut server, options.seed, *connections, *bytes);
+    }
     drop(server);
     std::fs::remove_dir_all(&home)?;
     std::fs::create_dir_all(&home)?;
@@ -58,22 +64,22 @@ pub fn run(options: &Options) -> io::Result<bool> {
     Ok(large && idle)
 }
 
-/// 64 connections that put and get 16 MiB each.
-fn large_bodies(setup: &Setup, server: &mut Server, seed: u64) -> io::Result<bool> {
-    Client::new(setup.listen).request("PUT", "/bucket", b"")?;
+/// Connections that put and get bodies as fast as they are let.
+fn under_load(setup: &Setup, server: &mut Server, seed: u64, connections: usize, bytes: usize) -> bool {
     let answers = Answers::default();
-    let bodies: Vec<_> = (0..CONNECTIONS).map(|nth| Random::new(seed ^ nth).bytes(BODY_BYTES)).collect();
+    let bodies: Vec<_> = (0..BODIES).map(|nth| Random::new(seed ^ nth).bytes(bytes)).collect();
     let end = Instant::now() + LOAD;
     thread::scope(|scope| {
-        for (connection, body) in bodies.iter().enumerate() {
-            let answers = &answers;
+        for connection in 0..connections {
+            let (answers, body) = (&answers, &bodies[connection % bodies.len()]);
             scope.spawn(move || put_and_get(setup, connection, body, end, answers));
         }
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let peak_kib = server.status_kib("VmHWM");
     println!(
-        "limits: {CONNECTIONS} connections of 16 MiB for {} s: {} PUT, {} GET, {} SlowDown, {} other, {} broken",
+        "limits: {connections} connections of {} MiB for {} s: {} PUT, {} GET, {} SlowDown, {} other, {} broken",
+        bytes >> 20,
         LOAD.as_secs(),
         count(&answers.puts),
         count(&answers.gets),
@@ -85,7 +91,7 @@ fn large_bodies(setup: &Setup, server: &mut Server, seed: u64) -> io::Result<boo
     let alive = server.is_alive() && serves(setup);
     println!("limits: afterwards {}", if alive { "alive and serving" } else { "NOT SERVING" });
     let good = count(&answers.others) == 0 && count(&answers.puts) > 0 && count(&answers.gets) > 0;
-    Ok(alive && good && peak_kib <= BUDGET_KIB)
+    alive && good && peak_kib <= BUDGET_KIB
 }
 
 fn put_and_get(setup: &Setup, connection: usize, body: &[u8], end: Instant, answers: &Answers) {
