@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Barrier, mpsc},
 };
 
-use stria_base::{CoreId, VolumeId};
+use stria_base::VolumeId;
 use stria_env::{Disk, Env};
 use stria_store::{
     ExtentsInUse, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy,
@@ -44,7 +44,6 @@ enum Handover {
 
 /// One core's end of the start-up channels.
 pub struct Meeting {
-    me: CoreId,
     to: Vec<mpsc::Sender<Handover>>,
     from: mpsc::Receiver<Handover>,
     barrier: Arc<Barrier>,
@@ -56,10 +55,7 @@ impl Meeting {
     pub fn of(cores: u16) -> Vec<Self> {
         let barrier = Arc::new(Barrier::new(usize::from(cores)));
         let (to, from): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel()).unzip();
-        from.into_iter()
-            .enumerate()
-            .map(|(i, from)| Self { me: CoreId(i as u16), to: to.clone(), from, barrier: barrier.clone() })
-            .collect()
+        from.into_iter().map(|from| Self { to: to.clone(), from, barrier: barrier.clone() }).collect()
     }
 
     /// Gives every core its part and takes this core's part of every core. Blocks; nothing else runs yet.
@@ -160,7 +156,7 @@ pub async fn open(
             disks.push((path.id, disk));
         }
     }
-    let flush_method = choose_flush_method(env, config, &disks[0].1, paths[0].is_new).await;
+    let flush_method = choose_flush_method(env, config, &disks[0].1).await;
     let store_config =
         StoreConfig { cores: config.cores, pg_count, sync: sync_policy(config.sync), flush_method };
     let mut replayed = replay(env, store_uuid, disks.clone()).await?;
@@ -216,7 +212,6 @@ fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Re
             store.adopt(volume, &extents)?;
         }
     }
-    let _ = meeting.me;
     Ok(())
 }
 
@@ -230,7 +225,7 @@ fn sync_policy(sync: config::Sync) -> SyncPolicy {
 }
 
 /// The method asked for, or the faster one of a few trial writes into the unused part of the header area.
-async fn choose_flush_method(env: &RealEnv, config: &Config, disk: &RealDisk, _is_new: bool) -> FlushMethod {
+async fn choose_flush_method(env: &RealEnv, config: &Config, disk: &RealDisk) -> FlushMethod {
     /// Between the second slot of the device map and the last superblocks: used for nothing.
     const SCRATCH_OFFSET: u64 = 3 << 20;
     const TRIALS: u32 = 8;

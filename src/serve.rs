@@ -278,13 +278,12 @@ fn check_fixed(config: &Config, record: &StoreRecord) -> Result<(), ServeError> 
     let devices: Vec<_> =
         record.volumes.iter().filter(|volume| volume.bytes.is_some()).map(|v| &v.path).collect();
     let same = |device: &Path| devices.iter().any(|known| datadir::same_file(device, known).unwrap_or(false));
-    if let Some(other) = config.devices.iter().find(|device| !same(device)) {
+    if config.devices.iter().any(|device| !same(device)) {
         let made_with = if devices.is_empty() {
             "files in the data directory".to_owned()
         } else {
             devices.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
         };
-        let _ = other;
         return Err(DataDirError::FixedOption { option: "device", made_with }.into());
     }
     Ok(())

@@ -18,7 +18,7 @@ use stria_env::{
     Env,
     sync::{Either, race},
 };
-use stria_http::{BodyFraming, Head, HeadError, Method};
+use stria_http::{Head, HeadError, Method};
 use stria_runtime::TcpStream;
 use stria_s3::{
     ErrorCode, Op, S3Error,
@@ -178,11 +178,6 @@ fn request_id(state: &CoreState) -> String {
     format!("{:016X}", state.env.random())
 }
 
-/// A body without anything in it, for requests that have none.
-pub(crate) fn framing_of(head: &Head) -> BodyFraming {
-    head.framing()
-}
-
 /// Makes a request's body reader.
 pub(crate) fn body_of<'c>(
     state: &Rc<CoreState>,
@@ -190,7 +185,7 @@ pub(crate) fn body_of<'c>(
     head: &Head,
     aws: Option<stria_sigv4::aws_chunked::Decoder>,
 ) -> Body<'c> {
-    Body::new(input, state.env.clone(), framing_of(head), aws, head.expect_continue())
+    Body::new(input, state.env.clone(), head.framing(), aws, head.expect_continue())
 }
 
 pub use self::input::Input as ConnectionInput;

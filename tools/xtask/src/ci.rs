@@ -41,8 +41,12 @@ const STEPS: &[Step] = &[
     ("release build", || cargo(&["build", "--release", "--workspace", "--bins", "--quiet"])),
     ("configuration page", config_page),
     ("simulator", simulator),
-    ("crash, 20 kills", || crate::crash::passes("crash", &["--kills".into(), "20".into()])),
-    ("clients", || crate::clients::run(&["--quick".to_owned()]) == ExitCode::SUCCESS),
+    ("crash, 20 kills", || {
+        crate::crash::passes("crash", &["--kills".into(), "20".into(), "--binary".into(), release("stria")])
+    }),
+    ("clients", || {
+        crate::clients::run(&["--quick".into(), "--binary".into(), release("stria")]) == ExitCode::SUCCESS
+    }),
     ("licences, bans, sources", deny),
 ];
 
@@ -63,17 +67,21 @@ fn seccomp() -> bool {
         .is_ok_and(|s| s.success())
 }
 
+/// A binary of the release build.
+fn release(name: &str) -> String {
+    top().join("target/release").join(name).display().to_string()
+}
+
 /// 2,000 seeds of each workload, in release: a minute or two.
 fn simulator() -> bool {
-    let binary = top().join("target/release/stria-sim").display().to_string();
+    let binary = release("stria-sim");
     let run = |workload| succeeds(&mut command(&binary, &["--seeds", "0..2000", "--workload", workload]));
     run("store") && run("engine")
 }
 
 /// docs/config.md is what the binary prints.
 fn config_page() -> bool {
-    let binary = top().join("target/release/stria");
-    let printed = output(&mut command(&binary.display().to_string(), &["options", "--markdown"]));
+    let printed = output(&mut command(&release("stria"), &["options", "--markdown"]));
     let kept = fs::read_to_string(top().join("docs/config.md")).ok();
     let same = printed.is_some() && printed == kept;
     if !same {
