@@ -65,6 +65,20 @@ impl<E: Env> Store<E> {
         None
     }
 
+    /// The oldest segment of each log of this core that is sealed, worth cleaning or not: for emptying a
+    /// volume. Empty while one is being cleaned.
+    #[must_use]
+    pub fn oldest_log_segments(&self) -> Vec<LogSegment> {
+        if self.0.cleaning.get() || self.is_failed() {
+            return Vec::new();
+        }
+        let oldest = |volume: &crate::volume::Volume<E>| {
+            let (segment, generation, end) = volume.log_segments().first().copied()?;
+            Some(LogSegment { volume: volume.id, segment, generation, end: end? })
+        };
+        self.0.mine.iter().filter_map(oldest).collect()
+    }
+
     /// Rewrites this core's rows out of `segment` (of any core's volume). When it returns, every one of
     /// them is durable elsewhere.
     ///
@@ -100,6 +114,11 @@ impl<E: Env> Store<E> {
                 fate.wait().await?;
             }
             window.advance(frame_bytes(u64::from(header.payload_bytes)));
+        }
+        // A log that is all freed would forget its frame numbers, and a torn first frame would pass for rot: so
+        // the segment's owner always has a frame behind it.
+        if self.0.mine[0].id == segment.volume {
+            seen.extend(self.pgs().next());
         }
         self.append_marks(seen);
         // What made rows of this segment not count may itself still be on its way.

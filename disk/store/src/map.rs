@@ -45,6 +45,8 @@ pub enum Segment {
 pub struct DeviceMap {
     /// Number of this version of the map.
     pub seq: u64,
+    /// Highest generation given out before: the segment that had it may be free by now.
+    pub generation_floor: u64,
     /// One entry per segment.
     pub segments: Vec<Segment>,
 }
@@ -100,7 +102,7 @@ impl DeviceMap {
             Segment::Log { generation, .. } => *generation,
             _ => 0,
         });
-        generations.max().unwrap_or(0)
+        generations.max().unwrap_or(0).max(self.generation_floor)
     }
 
     /// Whether any segment is log.
@@ -115,6 +117,7 @@ impl DeviceMap {
         out[..8].copy_from_slice(&MAGIC);
         out[8..16].copy_from_slice(&self.seq.to_le_bytes());
         out[16..20].copy_from_slice(&(self.segments.len() as u32).to_le_bytes());
+        out[24..32].copy_from_slice(&self.generation_high().to_le_bytes());
         for segment in &self.segments {
             let (kind, end, generation): (u32, u32, u64) = match segment {
                 Segment::Free => (0, 0, 0),
@@ -156,7 +159,8 @@ impl DeviceMap {
                 _ => None,
             }
         });
-        Some(Self { seq: u64_at(8), segments: segments.collect::<Option<_>>()? })
+        let segments = segments.collect::<Option<_>>()?;
+        Some(Self { seq: u64_at(8), generation_floor: u64_at(24), segments })
     }
 }
 
@@ -173,6 +177,7 @@ mod tests {
     fn sample() -> DeviceMap {
         DeviceMap {
             seq: 8,
+            generation_floor: 4,
             segments: vec![
                 Segment::Log { generation: 3, end: Some(4096) },
                 Segment::Free,

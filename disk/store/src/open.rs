@@ -63,7 +63,7 @@ pub async fn format_volume_sized<E: Env>(
     let volumes = Volumes::<E>::new(env.clone(), vec![(volume, disk)], true);
     // Both slots: a left-over map of an earlier store must not be younger than ours.
     for (seq, slot) in SLOT_OFFSETS.into_iter().enumerate() {
-        let map = DeviceMap { seq: seq as u64, segments: Vec::new() };
+        let map = DeviceMap { seq: seq as u64, ..DeviceMap::default() };
         write_padded(&volumes, volume, slot, &map.encode(identity.store_uuid, volume)).await?;
     }
     volumes.flush(volume).await?;

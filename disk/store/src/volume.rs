@@ -268,6 +268,7 @@ impl<E: Env> Volume<E> {
         let generation = next.generation_high() + 1;
         // A segment without a frame is freed: otherwise every restart would cost one. Only here, where a
         // higher generation takes over: left-overs behind a cut must never find theirs in use again.
+        next.generation_floor = generation;
         for empty in next.segments.iter_mut().filter(|s| matches!(s, Segment::Log { end: Some(0), .. })) {
             *empty = Segment::Free;
         }
@@ -292,8 +293,8 @@ impl<E: Env> Volume<E> {
             Segment::Log { generation: found, end: Some(_) } if found == generation => {}
             other => panic!("segment {segment} is {other:?}, not the sealed log of generation {generation}"),
         }
-        // Generations never repeat, also when the segment of the highest one is freed: the open segment,
-        // which is never freed, always has a higher one.
+        // Generations never repeat, also when all of the log is freed: the map keeps the highest.
+        next.generation_floor = next.generation_high();
         next.segments[segment as usize] = Segment::Free;
         self.write_map(next).await
     }

@@ -388,7 +388,12 @@ impl Life {
                 continue;
             }
             let core = self.rng(|rng| rng.below(u64::from(self.node.cores()))) as usize;
-            match self.node.clean(core).await {
+            let pick = self.rng(|rng| rng.below(8)) as usize;
+            let cleaned = match self.plan.cleans_eagerly && pick < 4 {
+                true => self.node.clean_eagerly(core, pick).await,
+                false => self.node.clean(core).await,
+            };
+            match cleaned {
                 Ok(true) => oplog::record(self.world().now_ns(), "cleaned a segment", [core as u64, 0, 0, 0]),
                 Ok(false) => {}
                 Err(StoreError::Corrupt { .. })

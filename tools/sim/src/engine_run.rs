@@ -17,6 +17,7 @@ use stria_engine::{
     keys::UploadId,
     list,
 };
+use stria_env::Env;
 use stria_store::SyncPolicy;
 
 use crate::{
@@ -169,6 +170,12 @@ fn live(machine: &Machine, plan: &Plan, life: &Rc<EngineLife>, last: bool) {
     world.run_until(|| world.steps() >= until || all_done());
     assert!(all_done() || limit < 20_000_000, "stuck: clients wait for something that never comes");
     check_events(life);
+    if all_done() {
+        // Parts of replaced objects are dropped behind the answer, late parts end as they must.
+        let env = life.node.envs[0].clone();
+        world.run(async move { env.sleep(1_000_000_000).await }).expect("time passes");
+        life.check_orphans();
+    }
     if last {
         let purging = life.clone();
         world.run(async move { purge(&purging).await }).expect("purging ends");

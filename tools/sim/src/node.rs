@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use stria_base::{PgId, VolumeId};
 use stria_store::{
-    PgRows, PgState, ReplayReport, Store, StoreConfig, StoreError, VolumeIdentity, Volumes,
+    LogSegment, PgRows, PgState, ReplayReport, Store, StoreConfig, StoreError, VolumeIdentity, Volumes,
     format_volume_sized, replay,
 };
 
@@ -104,7 +104,26 @@ impl Node {
     /// Of any core.
     pub async fn clean(&self, core: usize) -> Result<bool, StoreError> {
         let owner = &self.stores[core];
-        let Some(segment) = owner.cleaning_candidate() else { return Ok(false) };
+        match owner.cleaning_candidate() {
+            Some(segment) => self.clean_segment(core, segment).await,
+            None => Ok(false),
+        }
+    }
+
+    /// As [`Node::clean`], also when it is not worth it: one of the oldest segments, `pick` of them.
+    ///
+    /// # Errors
+    /// Of any core.
+    pub async fn clean_eagerly(&self, core: usize, pick: usize) -> Result<bool, StoreError> {
+        let oldest = self.stores[core].oldest_log_segments();
+        match oldest.get(pick % oldest.len().max(1)) {
+            Some(segment) => self.clean_segment(core, *segment).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn clean_segment(&self, core: usize, segment: LogSegment) -> Result<bool, StoreError> {
+        let owner = &self.stores[core];
         owner.set_cleaning(true);
         let mut result = Ok(true);
         for store in &self.stores {

@@ -45,6 +45,8 @@ pub struct Plan {
     pub ops: u64,
     /// Whether the log is cleaned.
     pub cleans: bool,
+    /// Whether it is cleaned also when that is not worth it.
+    pub cleans_eagerly: bool,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
             lives,
             ops: (ops / u64::from(lives)).max(5),
+            cleans_eagerly: rng.chance(1, 3),
             cleans: small_disk || rng.chance(3, 4),
         }
     }
