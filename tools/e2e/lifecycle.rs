@@ -178,7 +178,7 @@ fn at_the_memory_bound_work_is_refused_and_not_lost() {
     put("/bound", "").send_to(port).expect(200);
     let data = body(1 << 20, 1);
     // Each holds buffers until its body is whole; there are fewer buffers than clients.
-    let mut uploads: Vec<(Connection, Vec<u8>)> = (0..600)
+    let mut uploads: Vec<(Connection, Vec<u8>)> = (0..400)
         .map(|i| {
             let (head, framed) = put(&format!("/bound/{i}"), data.clone()).payload(Payload::Unsigned).parts();
             let mut connection = Connection::open_to(port);
@@ -192,14 +192,18 @@ fn at_the_memory_bound_work_is_refused_and_not_lost() {
         .map(|(connection, framed)| {
             connection.write(&framed[200_000..]);
             let answer = connection.answer("PUT");
-            if answer.status == 503 {
-                assert_eq!(answer.element("Code").as_deref(), Some("SlowDown"));
+            match answer.status {
+                503 => assert_eq!(answer.element("Code").as_deref(), Some("SlowDown")),
+                // On a slow machine the client's pause between the two halves outlasts the body's time limit.
+                400 => assert_eq!(answer.element("Code").as_deref(), Some("RequestTimeout")),
+                _ => {}
             }
             answer.status
         })
         .collect();
-    assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
-    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 400 | 503)), "{statuses:?}");
+    let refused = statuses.iter().filter(|status| **status != 200).count();
+    assert!(statuses.contains(&503), "nothing was refused at the bound");
     assert!((1..statuses.len()).contains(&refused), "{refused} of {} refused", statuses.len());
     for (i, status) in statuses.iter().enumerate().filter(|(i, _)| i % 20 == 0) {
         let got = get(&format!("/bound/{i}")).send_to(port);
