@@ -46,9 +46,7 @@ fn naive(keys_in: &BTreeSet<Vec<u8>>, query: &ListQuery) -> (Vec<Vec<u8>>, bool)
             Some(end) => key[..end].to_vec(),
             None => key.clone(),
         };
-        let skipped = query.after.as_deref().is_some_and(|after| {
-            key.as_slice() <= after || (entry.len() < key.len() && entry == after) || (entry == after)
-        });
+        let skipped = query.after.as_deref().is_some_and(|after| key.as_slice() <= after || entry == after);
         if !skipped && out.last() != Some(&entry) {
             out.push(entry);
         }
