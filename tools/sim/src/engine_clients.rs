@@ -292,6 +292,8 @@ impl EngineLife {
                 // Late: refused, or dropped with the upload, or it makes Complete fail.
                 let _ = racer.put_part(&of, number).await;
             });
+            let pause = self.rng(|rng| rng.below(600_000));
+            self.node.envs[0].sleep(pause).await;
         }
         if self.rng(|rng| rng.chance(1, 5)) {
             let aborted = AbortUpload { upload: upload.clone() }.run(engine).await;
