@@ -1,6 +1,6 @@
 //! One file per S3 operation; each handler reads top-down as the story of its request.
 //!
-//! Invariant: a handler runs only with an [`Allowed`] that `door` gave out after authentication and
+//! Invariant: a handler runs only with an `Allowed` that `door` gave out after authentication and
 //! authorisation, whatever the operation. Runs on the accepting core.
 
 mod abort_multipart_upload;
