@@ -58,7 +58,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Segments of `1 << segment_log2` bytes; `None` outside [`SEGMENT_LOG2_MIN`] to [`SEGMENT_LOG2_MAX`].
+    /// Segments of `1 << segment_log2` bytes; `None` outside `SEGMENT_LOG2_MIN` to `SEGMENT_LOG2_MAX`.
     pub fn new(segment_log2: u32) -> Option<Self> {
         (SEGMENT_LOG2_MIN..=SEGMENT_LOG2_MAX).contains(&segment_log2).then_some(Self { segment_log2 })
     }
