@@ -390,7 +390,7 @@ impl Life {
             let core = self.rng(|rng| rng.below(u64::from(self.node.cores()))) as usize;
             let pick = self.rng(|rng| rng.below(8)) as usize;
             let cleaned = match self.plan.cleans_eagerly && pick < 4 {
-                true => self.node.clean_eagerly(core, pick).await,
+                true => self.node.clean_eagerly(core, pick, self.plan.cleans_only).await,
                 false => self.node.clean(core).await,
             };
             match cleaned {

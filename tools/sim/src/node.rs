@@ -110,12 +110,19 @@ impl Node {
         }
     }
 
-    /// As [`Node::clean`], also when it is not worth it: one of the oldest segments, `pick` of them.
+    /// As [`Node::clean`], also when it is not worth it: one of the oldest segments, `pick` of them,
+    /// those of volume `only` alone when that is given.
     ///
     /// # Errors
     /// Of any core.
-    pub async fn clean_eagerly(&self, core: usize, pick: usize) -> Result<bool, StoreError> {
-        let oldest = self.stores[core].oldest_log_segments();
+    pub async fn clean_eagerly(
+        &self,
+        core: usize,
+        pick: usize,
+        only: Option<u16>,
+    ) -> Result<bool, StoreError> {
+        let mut oldest = self.stores[core].oldest_log_segments();
+        oldest.retain(|segment| only.is_none_or(|only| segment.volume.0 == only));
         match oldest.get(pick % oldest.len().max(1)) {
             Some(segment) => self.clean_segment(core, *segment).await,
             None => Ok(false),

@@ -47,6 +47,8 @@ pub struct Plan {
     pub cleans: bool,
     /// Whether it is cleaned also when that is not worth it.
     pub cleans_eagerly: bool,
+    /// Only the log of this volume is then cleaned, so that others keep what is older.
+    pub cleans_only: Option<u16>,
 }
 
 impl Plan {
@@ -80,7 +82,8 @@ impl Plan {
             refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
             lives,
             ops: (ops / u64::from(lives)).max(5),
-            cleans_eagerly: rng.chance(1, 3),
+            cleans_eagerly: rng.chance(2, 5),
+            cleans_only: rng.chance(1, 2).then(|| rng.below(u64::from(CORES_MAX)) as u16),
             cleans: small_disk || rng.chance(3, 4),
         }
     }

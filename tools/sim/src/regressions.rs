@@ -174,7 +174,7 @@ fn an_emptied_log_does_not_repeat_its_generations() {
     stop(&machine, &node);
     let node = up(&machine, 1);
     let cleaning = node.clone();
-    let cleaned = run(&machine, async move { cleaning.clean_eagerly(0, 1).await });
+    let cleaned = run(&machine, async move { cleaning.clean_eagerly(0, 0, Some(1)).await });
     assert!(cleaned.expect("no faults"), "the log of volume 1 is freed");
     stop(&machine, &node);
     let node = up(&machine, 2);
