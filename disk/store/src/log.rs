@@ -231,13 +231,19 @@ impl Log {
         self.open.bytes + self.closed.iter().map(|frame| frame.bytes).sum::<u64>()
     }
 
-    /// Appends a record to the open frame.
+    /// Appends a record to the open frame. Without a writer that could take it there is no record: its fate
+    /// is decided at once, or cleaning would wait for it for ever.
     pub(crate) fn append(
         &mut self,
         mut record: PendingRecord,
         pieces: Vec<Bytes>,
         bytes: u64,
     ) -> Rc<FrameFate> {
+        if self.failed || self.writer_gone {
+            let fate = FrameFate::pending();
+            fate.decide(FrameState::Failed);
+            return fate;
+        }
         if self.open.bytes > 0 && self.open.bytes + bytes > FRAME_BYTES_TARGET {
             self.closed.push_back(std::mem::replace(&mut self.open, OpenFrame::new()));
         }

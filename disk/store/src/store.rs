@@ -159,6 +159,12 @@ impl<E: Env> Store<E> {
         self.0.log.borrow().failed || self.0.volumes.is_failed(self.0.mine[0].id)
     }
 
+    /// Whether the store is being shut down: nothing is accepted any more.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.log.borrow().stopping
+    }
+
     /// The next stamp: never repeated, never below an earlier one, also across restarts.
     #[must_use]
     pub fn next_hlc(&self) -> Hlc {
@@ -219,7 +225,7 @@ impl<E: Env> Store<E> {
 
     /// Refuses what cannot be kept.
     pub(crate) fn admit(&self, pg: PgId, adds: bool) -> Result<(), StoreError> {
-        if self.is_failed() || self.0.log.borrow().stopping {
+        if self.is_failed() || self.is_stopping() {
             return Err(StoreError::Failed);
         }
         if self.pg(pg).borrow().state == PgState::NeedsRepair {

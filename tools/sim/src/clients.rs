@@ -399,6 +399,8 @@ impl Life {
                 Err(StoreError::Corrupt { .. })
                     if !self.hurt_bodies.is_empty() || self.plan.faults.read_error_one_in > 0 => {}
                 Err(StoreError::Io { .. }) if self.plan.faults.read_error_one_in > 0 => {}
+                // A log that is being shut down takes no rewritten rows either.
+                Err(StoreError::Failed) if self.node.stores.iter().any(stria_store::Store::is_stopping) => {}
                 Err(error) => self.excuse_write(core as u16, &error),
             }
         }

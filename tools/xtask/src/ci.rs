@@ -3,8 +3,9 @@
 //! Invariant: every step runs, also after one failed; the exit code is 0 only when all passed.
 
 use std::{
-    fs,
-    process::{Command, ExitCode},
+    fs::{self, File},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
     time::Instant,
 };
 
@@ -77,7 +78,11 @@ fn release(name: &str) -> String {
 fn simulator() -> bool {
     let binary = release("stria-sim");
     let run = |workload| succeeds(&mut command(&binary, &["--seeds", "0..2000", "--workload", workload]));
-    run("store") && run("engine")
+    std::thread::scope(|scope| {
+        let store = scope.spawn(|| run("store"));
+        let engine = run("engine");
+        engine && store.join().unwrap_or(false)
+    })
 }
 
 /// docs/config.md is what the binary prints.
@@ -112,23 +117,55 @@ fn deny() -> bool {
     succeeds(&mut command(binary, &["--all-features", "check", "licenses", "bans", "sources"]))
 }
 
+/// Lines of a failed step's output that the summary repeats: a CI page shows the end of what was printed.
+const TAIL_LINES: usize = 30;
+
 /// Runs all steps, or those whose name contains one of `only`.
 pub fn run(only: &[String]) -> ExitCode {
     let mut results = Vec::new();
-    for (name, step) in STEPS {
+    for (number, (name, _)) in STEPS.iter().enumerate() {
         if !only.is_empty() && !only.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }
-        println!("== {name}");
         let start = Instant::now();
-        let passed = step();
-        results.push((name, passed, start.elapsed().as_secs()));
+        let log = top().join(format!("target/ci/{number:02}-{}.log", name.replace([' ', ','], "-")));
+        let passed = run_step(number, &log);
+        results.push((name, passed, log));
+        let verdict = if passed { "ok    " } else { "FAILED" };
+        println!("{:>5} s  {verdict}  {name}", start.elapsed().as_secs());
     }
-    println!("\n== summary");
-    for (name, passed, seconds) in &results {
-        println!("{:>5} s  {}  {name}", seconds, if *passed { "ok    " } else { "FAILED" });
+    let failed: Vec<_> = results.iter().filter(|(_, passed, _)| !passed).collect();
+    for (name, _, log) in &failed {
+        println!("\n== {name}, the end of {}", log.display());
+        let text =
+            fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+            println!("{line}");
+        }
     }
-    let failed = results.iter().filter(|(_, passed, _)| !passed).count();
-    println!("{} passed, {failed} failed", results.len() - failed);
-    if failed == 0 && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("\n{} passed, {} failed", results.len() - failed.len(), failed.len());
+    if failed.is_empty() && !results.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs one step as a process of its own, so that everything it prints is kept.
+fn run_step(number: usize, log: &Path) -> bool {
+    let kept = fs::create_dir_all(log.parent().expect("a file in a folder")).and_then(|()| File::create(log));
+    let Ok(file) = kept else {
+        println!("cannot write {}", log.display());
+        return false;
+    };
+    let (Ok(own), Ok(copy)) = (std::env::current_exe(), file.try_clone()) else { return false };
+    let mut step = Command::new(own);
+    step.args(["ci-step", &number.to_string()]).stdin(Stdio::null()).stdout(file).stderr(copy);
+    succeeds(&mut step)
+}
+
+/// Runs one step here, by its number.
+pub fn step(arguments: &[String]) -> ExitCode {
+    let number: Option<usize> = arguments.first().and_then(|text| text.parse().ok());
+    match number.and_then(|number| STEPS.get(number)) {
+        Some((_, step)) if step() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     };
     match command.as_str() {
         "ci" => ci::run(rest),
+        "ci-step" => ci::step(rest),
         "planted" => planted::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
