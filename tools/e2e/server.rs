@@ -7,7 +7,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -16,6 +19,8 @@ pub const ACCESS_KEY: &str = "e2e-root";
 pub const SECRET_KEY: &str = "e2e-secret-of-the-test-server";
 /// Base domain of virtual-host style.
 pub const DOMAIN: &str = "s3.test";
+const PORTS_FIRST: u16 = 12_000;
+const PORTS_COUNT: u32 = 20_000;
 const START_SECONDS_MAX: u64 = 120;
 const STOP_SECONDS_MAX: u64 = 40;
 
@@ -27,12 +32,20 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Two nobody listens on now.
+    /// Two nobody listens on now, below the ports that the kernel gives to outgoing connections: one of
+    /// those could take a port before the server does.
     pub fn free() -> Self {
-        let bind = || TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
-        let (s3, admin) = (bind(), bind());
-        Self { s3: port(&s3), admin: port(&admin) }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let start = std::process::id().wrapping_mul(97);
+        let free = || {
+            let tried = (0..PORTS_COUNT).find_map(|_| {
+                let step = NEXT.fetch_add(1, Relaxed);
+                let port = PORTS_FIRST + (start.wrapping_add(step) % PORTS_COUNT) as u16;
+                TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+            });
+            tried.expect("a free port")
+        };
+        Self { s3: free(), admin: free() }
     }
 }
 

@@ -55,7 +55,7 @@ fn go<F: Future<Output = ()>>(config: CoreConfig, main: impl FnOnce(Core) -> F +
         drop(done);
     });
     let thread = thread.expect("a thread");
-    let waited = outcome.recv_timeout(std::time::Duration::from_secs(20));
+    let waited = outcome.recv_timeout(std::time::Duration::from_secs(120));
     assert_eq!(waited, Err::<(), _>(std::sync::mpsc::RecvTimeoutError::Disconnected), "the core hangs");
     thread.join().expect("the core's main succeeds");
 }

@@ -2,7 +2,15 @@
 
 use super::{MS, go, on_each_backend};
 use crate::{CoreConfig, MeshPort, inbox, mesh, outbox, run};
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+    time::Duration,
+};
 use stria_base::CoreId;
 
 on_each_backend!(
@@ -36,6 +44,13 @@ fn on_cores<F: Future<Output = ()>>(
         .collect();
     for thread in threads {
         thread.expect("a thread").join().expect("no panic");
+    }
+}
+
+/// Waits until another core raised the flag.
+async fn raised(core: &crate::Core, flag: &AtomicBool) {
+    while !flag.load(Acquire) {
+        core.sleep(MS).await;
     }
 }
 
@@ -89,10 +104,11 @@ fn four_cores_all_to_all_through_small_queues(config: CoreConfig) {
 }
 
 fn a_full_queue_gives_the_message_back(config: CoreConfig) {
+    let full: &'static AtomicBool = Box::leak(Box::default());
     on_cores(config, 2, 4, |core, port| async move {
         let other = CoreId(1);
         if port.core() == other {
-            core.sleep(20 * MS).await;
+            raised(&core, full).await;
             for n in 0..5 {
                 assert_eq!(port.recv().await, (CoreId(0), n));
             }
@@ -102,15 +118,17 @@ fn a_full_queue_gives_the_message_back(config: CoreConfig) {
             assert_eq!(port.send(other, n), Ok(()));
         }
         assert_eq!((port.send(other, 9), port.depth(other), port.refused()), (Err(9), 4, 1));
+        full.store(true, Release);
         port.send_wait(other, 4).await;
     });
 }
 
 fn a_sender_that_gives_up_wakes_the_next(config: CoreConfig) {
+    let gave_up: &'static AtomicBool = Box::leak(Box::default());
     on_cores(config, 2, 2, |core, port| async move {
         let other = CoreId(1);
         if port.core() == other {
-            core.sleep(30 * MS).await;
+            raised(&core, gave_up).await;
             for n in [0, 1, 2] {
                 assert_eq!(port.recv().await.1, n);
             }
@@ -128,6 +146,7 @@ fn a_sender_that_gives_up_wakes_the_next(config: CoreConfig) {
         });
         core.yield_now().await;
         assert!(core.timeout(2 * MS, port.send_wait(other, 99)).await.is_err(), "announced last, gave up");
+        gave_up.store(true, Release);
         while !done.get() {
             core.sleep(MS).await;
         }
@@ -176,7 +195,7 @@ fn an_outbox_gives_to_a_thread(config: CoreConfig) {
         })
     });
     for n in 0..500 {
-        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Some(n));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(120)), Some(n));
     }
     core.expect("a thread").join().expect("no panic").expect("the core runs");
     assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), None);

@@ -137,7 +137,10 @@ fn bytes_after_a_dropped_recv_into_come_with_the_next(config: CoreConfig) {
             assert_eq!(recv_exactly(&mut server, expected.len()).await, expected);
         }
         assert!(core.timeout(MS, server.recv()).await.is_err());
-        assert_eq!(core.stats().slab_used_bytes, 0, "every buffer came back");
+        // Each buffer comes back with its last completion; one that does not ends the test by its limit of time.
+        while core.stats().slab_used_bytes > 0 {
+            core.sleep(MS).await;
+        }
     });
 }
 
@@ -154,9 +157,9 @@ fn a_dropped_future_keeps_its_buffer_until_the_end(config: CoreConfig) {
         if in_kernel {
             assert_eq!(core.stats().slab_used_bytes, 4096, "not before the last completion");
         }
-        core.sleep(5 * MS).await;
-        assert_eq!(core.stats().slab_used_bytes, 0, "but after it");
-        assert_eq!(core.stats().operations_in_flight, 0);
+        while core.stats().slab_used_bytes > 0 || core.stats().operations_in_flight > 0 {
+            core.sleep(MS).await;
+        }
     });
 }
 
@@ -169,8 +172,10 @@ fn a_dropped_send_refuses_further_sends(config: CoreConfig) {
         witness.set(1);
         let refused = client.send_bytes(Bytes::from_static(b"x")).await;
         assert_eq!(refused.expect_err("unknown state").kind(), io::ErrorKind::BrokenPipe);
-        core.sleep(5 * MS).await;
-        assert!(large.is_unique(), "the cancelled operation let go of the bytes");
+        // The cancelled operation lets go of the bytes.
+        while !large.is_unique() {
+            core.sleep(MS).await;
+        }
     });
 }
 
@@ -201,8 +206,10 @@ fn two_hundred_connections(config: CoreConfig) {
         while done.get() < 200 {
             core.sleep(MS).await;
         }
-        core.sleep(5 * MS).await;
-        assert_eq!(core.stats().recv_buffers_free, 256, "every receive buffer came back");
+        // A buffer that never comes back ends the test by its limit of time.
+        while core.stats().recv_buffers_free < 256 {
+            core.sleep(MS).await;
+        }
     });
 }
 
@@ -260,7 +267,7 @@ fn idle_readers_do_not_starve_a_busy_one(mut config: CoreConfig) {
         client.send_bytes(Bytes::from_static(b"busy")).await.expect("sent");
         assert!(core.timeout(3 * MS, server.recv()).await.is_err(), "no buffer is free");
         drop(held);
-        let received = core.timeout(5_000 * MS, server.recv()).await.expect("in time").expect("received");
+        let received = core.timeout(60_000 * MS, server.recv()).await.expect("in time").expect("received");
         assert_eq!(&received[..], b"busy");
     });
 }
@@ -295,8 +302,10 @@ fn end_of_stream_is_empty(config: CoreConfig) {
 
 fn a_refused_connection_is_an_error(config: CoreConfig) {
     go(config, async |core| {
-        let addr = listen(&core).local_addr().expect("bound");
+        let mut addr = listen(&core).local_addr().expect("bound");
         core.sleep(MS).await;
+        // Another test may be given the port again, but not on this address.
+        addr.set_ip(std::net::Ipv4Addr::new(127, 0, 0, 9).into());
         let error = core.connect(addr).await.err().expect("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     });
@@ -329,7 +338,9 @@ fn accepted_connections_are_bounded(config: CoreConfig) {
         for _ in 0..600 {
             clients.push(core.connect(addr).await.expect("connected"));
         }
-        core.sleep(5 * MS).await;
+        while listener.accepted_unseen() == 0 {
+            core.sleep(MS).await;
+        }
         // A multishot accept brings a few more before its cancellation takes effect.
         assert!(listener.accepted_unseen() < 400, "the kernel's backlog holds the rest");
         while servers.len() < clients.len() {
