@@ -105,7 +105,7 @@ fn four_cores_all_to_all_through_small_queues(config: CoreConfig) {
 
 fn a_full_queue_gives_the_message_back(config: CoreConfig) {
     let full: &'static AtomicBool = Box::leak(Box::default());
-    on_cores(config, 2, 4, |core, port| async move {
+    on_cores(config, 2, 4, move |core, port| async move {
         let other = CoreId(1);
         if port.core() == other {
             raised(&core, full).await;
@@ -125,7 +125,7 @@ fn a_full_queue_gives_the_message_back(config: CoreConfig) {
 
 fn a_sender_that_gives_up_wakes_the_next(config: CoreConfig) {
     let gave_up: &'static AtomicBool = Box::leak(Box::default());
-    on_cores(config, 2, 2, |core, port| async move {
+    on_cores(config, 2, 2, move |core, port| async move {
         let other = CoreId(1);
         if port.core() == other {
             raised(&core, gave_up).await;
