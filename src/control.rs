@@ -46,6 +46,13 @@ pub enum ControlRequest {
         /// Told when every core knows it.
         reply: oneshot::Sender<Result<(), ControlError>>,
     },
+    /// Changes one configuration of a bucket.
+    SetConfig {
+        /// [`Command::SetConfig`].
+        command: Command,
+        /// Told when every core knows it.
+        reply: oneshot::Sender<Result<(), ControlError>>,
+    },
 }
 
 /// Why a control request failed.
@@ -167,6 +174,10 @@ async fn answer(meta: &mut MetaStore, cores: &Cores, request: ControlRequest) {
         }
         ControlRequest::DeleteBucket { name, id, reply } => {
             let result = apply(meta, cores, &Command::DeleteBucket { name, id }).await;
+            let _ = reply.send(result.map(drop));
+        }
+        ControlRequest::SetConfig { command, reply } => {
+            let result = apply(meta, cores, &command).await;
             let _ = reply.send(result.map(drop));
         }
     }

@@ -10,7 +10,7 @@ mod input;
 pub mod reply;
 pub mod stream;
 
-use std::rc::Rc;
+use std::{cell::OnceCell, rc::Rc};
 
 use bytes::Bytes;
 use stria_base::limits::{HEAD_TIMEOUT_MS, IDLE_TIMEOUT_MS};
@@ -89,7 +89,7 @@ fn head_error(error: &HeadError) -> S3Error {
 /// Answers a request that has no acceptable head.
 async fn refuse(state: &Rc<CoreState>, input: &mut Input, error: &S3Error) -> Next {
     let request_id = request_id(state);
-    let to = ReplyTo { state, request_id: &request_id, is_head: false, close: true };
+    let to = ReplyTo { state, request_id: &request_id, is_head: false, close: true, cors: OnceCell::new() };
     let reply = error_reply(&to, error, b"", None);
     state.counters.answered(None, reply.status, 0);
     if send(state, input, reply).await { Next::Linger } else { Next::Close }
@@ -101,8 +101,13 @@ async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) ->
     let request_id = request_id(state);
     let keep = head.keep_alive() && !state.stopping.get();
     let mut after = if keep { Next::Request } else { Next::Close };
-    let mut to =
-        ReplyTo { state, request_id: &request_id, is_head: head.method() == Method::Head, close: !keep };
+    let mut to = ReplyTo {
+        state,
+        request_id: &request_id,
+        is_head: head.method() == Method::Head,
+        close: !keep,
+        cors: OnceCell::new(),
+    };
     let mut operation = None;
     let outcome = handlers::handle(state, input, head, &to, &mut operation).await;
     let reply = match outcome {

@@ -3,8 +3,12 @@
 //! Invariant: a reply's Content-Length is what its body will be, or the answer is to HEAD. Built by handlers on
 //! the accepting core.
 
+use std::cell::OnceCell;
+
 use bytes::Bytes;
 use stria_http::response::{self, FieldName, FieldValue};
+
+use stria_s3::config::cors;
 
 use super::stream::ObjectStream;
 use crate::state::CoreState;
@@ -42,9 +46,19 @@ pub struct ReplyTo<'a> {
     pub is_head: bool,
     /// Whether the connection closes after this answer.
     pub close: bool,
+    /// What the bucket's CORS rules say to this origin.
+    pub cors: OnceCell<cors::Allowed>,
 }
 
 impl ReplyTo<'_> {
+    /// Lets every answer, errors too, say what the bucket's CORS rules allow.
+    pub fn set_cors(&self, allowed: Option<cors::Allowed>) {
+        if let Some(allowed) = allowed {
+            // Set once per request.
+            let _ = self.cors.set(allowed);
+        }
+    }
+
     /// A reply whose body is `body`; `fields` adds its header lines.
     pub fn bytes(
         &self,
@@ -101,6 +115,9 @@ impl ReplyTo<'_> {
         field(&mut head, "x-amz-id-2", self.state.shared.host_id.as_bytes());
         if self.close {
             head.close();
+        }
+        if let Some(rule) = self.cors.get() {
+            crate::handlers::cors::write(&mut head, rule);
         }
         fields(&mut head);
         match length {

@@ -53,7 +53,9 @@ fn again_or(request: &Request<'_>, error: ControlError) -> Result<Reply, Failure
             refused(ErrorCode::BucketAlreadyOwnedByYou)
         }
         ControlError::Refused(stria_meta::MetaError::TooManyBuckets) => refused(ErrorCode::TooManyBuckets),
-        ControlError::Refused(stria_meta::MetaError::NoSuchBucket) => refused(ErrorCode::NoSuchBucket),
+        ControlError::Refused(
+            stria_meta::MetaError::NoSuchBucket | stria_meta::MetaError::TooManyConfigs,
+        ) => refused(ErrorCode::NoSuchBucket),
         ControlError::Store(_) | ControlError::Unavailable => refused(ErrorCode::ServiceUnavailable),
     }
 }

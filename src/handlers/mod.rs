@@ -4,8 +4,10 @@
 //! authorisation, whatever the operation. Runs on the accepting core.
 
 mod abort_multipart_upload;
+mod bucket_config;
 mod complete_multipart_upload;
 mod copy_object;
+pub mod cors;
 mod create_bucket;
 mod create_multipart_upload;
 mod delete_bucket;
@@ -154,6 +156,7 @@ pub async fn handle(
     let admitted = match stria_s3::route(head, &state.shared.route) {
         Ok(route) => {
             *operation = Some(route.op());
+            to.set_cors(cors::of_request(state, head, &route));
             door::admit(state, head, &route).map(|allowed| (route, allowed))
         }
         Err(error) => Err(error),
@@ -186,6 +189,9 @@ async fn refused(body: &mut Body<'_>, failure: Failure) -> Outcome {
 }
 
 async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
+    if let Some((kind, action)) = stria_s3::config::of_op(request.route.op()) {
+        return bucket_config::bucket_config(request, body, kind, action).await;
+    }
     match request.route.operation.state {
         State::Implemented => {}
         State::UnsetError(_) | State::UnsetDocument(..) => return unset::unset(request).await,
@@ -217,6 +223,7 @@ async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, F
         Op::HeadBucket => head_bucket::head_bucket(request),
         Op::GetBucketLocation => get_bucket_location::get_bucket_location(request),
         Op::CreateBucket => create_bucket::create_bucket(request, body).await,
+        Op::PreflightService | Op::PreflightBucket | Op::PreflightObject => cors::preflight(request),
         Op::DeleteBucket => delete_bucket::delete_bucket(request).await,
         other => {
             Err(S3Error::from(ErrorCode::NotImplemented).with("Operation", other.name().as_bytes()).into())

@@ -12,11 +12,12 @@ use stria_env::Env;
 use stria_runtime::SlabBuf;
 use stria_s3::{
     ErrorCode, S3Error,
-    checksum::{BodyDigests, BodyHasher},
+    checksum::{Algorithm, BodyDigests, BodyHasher, RequestChecksums},
 };
 use stria_sigv4::PayloadMode;
 use stria_store::{BodyWriter, Extent, NewBody, StoreError};
 
+use super::Request;
 use crate::{
     conn::{body::Body, failure::Failure, stream::ObjectStream},
     error_map::store_error,
@@ -256,5 +257,19 @@ pub async fn read_xml(payload: PayloadMode, body: &mut Body<'_>) -> Result<Vec<u
             return Err(ErrorCode::XAmzContentSHA256Mismatch.into());
         }
     }
+    Ok(xml)
+}
+
+/// Reads a document whose digests, where the client sent any, are verified: Content-MD5, a checksum as header or
+/// trailer, the payload's SHA-256.
+///
+/// # Errors
+/// `MalformedXML` when it is too long, `BadDigest`, `XAmzContentSHA256Mismatch`.
+pub async fn read_document(request: &Request<'_>, body: &mut Body<'_>) -> Result<Vec<u8>, Failure> {
+    let xml = read_xml(request.payload, body).await?;
+    let checksums = RequestChecksums::parse(request.head, request.payload.has_trailer())?;
+    let mut hasher = BodyHasher::new(checksums, None, Algorithm::Crc32);
+    hasher.update(&xml);
+    hasher.finish(&|name| body.trailer(name))?;
     Ok(xml)
 }

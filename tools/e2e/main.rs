@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod bucket_config;
 mod checksums;
 mod client;
 mod conditionals;

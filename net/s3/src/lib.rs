@@ -8,6 +8,7 @@ pub mod bucket_name;
 pub mod checksum;
 pub mod code;
 pub mod conditions;
+pub mod config;
 pub mod content;
 pub mod copy_source;
 pub mod error;

@@ -288,32 +288,32 @@ operations! {
     GetBucketAbac Get Bucket [Abac] [] None NOT_YET;
     PutBucketAbac Put Bucket [Abac] [] None NOT_YET;
     GetBucketAccelerateConfiguration Get Bucket [Accelerate] [] None document("AccelerateConfiguration", "");
-    PutBucketAccelerateConfiguration Put Bucket [Accelerate] [] None NOT_YET;
+    PutBucketAccelerateConfiguration Put Bucket [Accelerate] [] None IMPLEMENTED;
     GetBucketAcl Get Bucket [Acl] [] None NOT_YET;
     PutBucketAcl Put Bucket [Acl] [] None NOT_YET;
     GetBucketAnalyticsConfiguration Get Bucket [Analytics Id] [] None unset(ErrorCode::NoSuchConfiguration);
     ListBucketAnalyticsConfigurations Get Bucket [Analytics] [] None document("ListBucketAnalyticsConfigurationResult", "<IsTruncated>false</IsTruncated>");
-    PutBucketAnalyticsConfiguration Put Bucket [Analytics Id] [] None NOT_YET;
-    DeleteBucketAnalyticsConfiguration Delete Bucket [Analytics Id] [] None NOT_YET;
+    PutBucketAnalyticsConfiguration Put Bucket [Analytics Id] [] None IMPLEMENTED;
+    DeleteBucketAnalyticsConfiguration Delete Bucket [Analytics Id] [] None IMPLEMENTED;
     GetBucketCors Get Bucket [Cors] [] None unset(ErrorCode::NoSuchCORSConfiguration);
-    PutBucketCors Put Bucket [Cors] [] None NOT_YET;
-    DeleteBucketCors Delete Bucket [Cors] [] None NOT_YET;
+    PutBucketCors Put Bucket [Cors] [] None IMPLEMENTED;
+    DeleteBucketCors Delete Bucket [Cors] [] None IMPLEMENTED;
     GetBucketEncryption Get Bucket [Encryption] [] None unset(ErrorCode::ServerSideEncryptionConfigurationNotFoundError);
     PutBucketEncryption Put Bucket [Encryption] [] None NOT_YET;
     DeleteBucketEncryption Delete Bucket [Encryption] [] None NOT_YET;
     GetBucketIntelligentTieringConfiguration Get Bucket [IntelligentTiering Id] [] None unset(ErrorCode::NoSuchConfiguration);
     ListBucketIntelligentTieringConfigurations Get Bucket [IntelligentTiering] [] None document("ListBucketIntelligentTieringConfigurationsOutput", "<IsTruncated>false</IsTruncated>");
-    PutBucketIntelligentTieringConfiguration Put Bucket [IntelligentTiering Id] [] None NOT_YET;
-    DeleteBucketIntelligentTieringConfiguration Delete Bucket [IntelligentTiering Id] [] None NOT_YET;
+    PutBucketIntelligentTieringConfiguration Put Bucket [IntelligentTiering Id] [] None IMPLEMENTED;
+    DeleteBucketIntelligentTieringConfiguration Delete Bucket [IntelligentTiering Id] [] None IMPLEMENTED;
     GetBucketInventoryConfiguration Get Bucket [Inventory Id] [] None unset(ErrorCode::NoSuchConfiguration);
     ListBucketInventoryConfigurations Get Bucket [Inventory] [] None document("ListInventoryConfigurationsResult", "<IsTruncated>false</IsTruncated>");
-    PutBucketInventoryConfiguration Put Bucket [Inventory Id] [] None NOT_YET;
-    DeleteBucketInventoryConfiguration Delete Bucket [Inventory Id] [] None NOT_YET;
+    PutBucketInventoryConfiguration Put Bucket [Inventory Id] [] None IMPLEMENTED;
+    DeleteBucketInventoryConfiguration Delete Bucket [Inventory Id] [] None IMPLEMENTED;
     GetBucketLifecycleConfiguration Get Bucket [Lifecycle] [] None unset(ErrorCode::NoSuchLifecycleConfiguration);
-    PutBucketLifecycleConfiguration Put Bucket [Lifecycle] [] None NOT_YET;
-    DeleteBucketLifecycle Delete Bucket [Lifecycle] [] None NOT_YET;
+    PutBucketLifecycleConfiguration Put Bucket [Lifecycle] [] None IMPLEMENTED;
+    DeleteBucketLifecycle Delete Bucket [Lifecycle] [] None IMPLEMENTED;
     GetBucketLogging Get Bucket [Logging] [] None document("BucketLoggingStatus", "");
-    PutBucketLogging Put Bucket [Logging] [] None NOT_YET;
+    PutBucketLogging Put Bucket [Logging] [] None IMPLEMENTED;
     CreateBucketMetadataConfiguration Post Bucket [MetadataConfiguration] [] None NOT_YET;
     GetBucketMetadataConfiguration Get Bucket [MetadataConfiguration] [] None NOT_YET;
     DeleteBucketMetadataConfiguration Delete Bucket [MetadataConfiguration] [] None NOT_YET;
@@ -325,35 +325,35 @@ operations! {
     DeleteBucketMetadataTableConfiguration Delete Bucket [MetadataTable] [] None NOT_YET;
     GetBucketMetricsConfiguration Get Bucket [Metrics Id] [] None unset(ErrorCode::NoSuchConfiguration);
     ListBucketMetricsConfigurations Get Bucket [Metrics] [] None document("ListMetricsConfigurationsResult", "<IsTruncated>false</IsTruncated>");
-    PutBucketMetricsConfiguration Put Bucket [Metrics Id] [] None NOT_YET;
-    DeleteBucketMetricsConfiguration Delete Bucket [Metrics Id] [] None NOT_YET;
+    PutBucketMetricsConfiguration Put Bucket [Metrics Id] [] None IMPLEMENTED;
+    DeleteBucketMetricsConfiguration Delete Bucket [Metrics Id] [] None IMPLEMENTED;
     GetBucketNotificationConfiguration Get Bucket [Notification] [] None document("NotificationConfiguration", "");
-    PutBucketNotificationConfiguration Put Bucket [Notification] [] None NOT_YET;
+    PutBucketNotificationConfiguration Put Bucket [Notification] [] None IMPLEMENTED;
     GetObjectLockConfiguration Get Bucket [ObjectLock] [] None unset(ErrorCode::ObjectLockConfigurationNotFoundError);
     PutObjectLockConfiguration Put Bucket [ObjectLock] [] None NOT_YET;
     GetBucketOwnershipControls Get Bucket [OwnershipControls] [] None unset(ErrorCode::OwnershipControlsNotFoundError);
-    PutBucketOwnershipControls Put Bucket [OwnershipControls] [] None NOT_YET;
-    DeleteBucketOwnershipControls Delete Bucket [OwnershipControls] [] None NOT_YET;
+    PutBucketOwnershipControls Put Bucket [OwnershipControls] [] None IMPLEMENTED;
+    DeleteBucketOwnershipControls Delete Bucket [OwnershipControls] [] None IMPLEMENTED;
     GetBucketPolicy Get Bucket [Policy] [] None unset(ErrorCode::NoSuchBucketPolicy);
     PutBucketPolicy Put Bucket [Policy] [] None NOT_YET;
     DeleteBucketPolicy Delete Bucket [Policy] [] None NOT_YET;
     GetBucketPolicyStatus Get Bucket [PolicyStatus] [] None unset(ErrorCode::NoSuchBucketPolicy);
     GetPublicAccessBlock Get Bucket [PublicAccessBlock] [] None unset(ErrorCode::NoSuchPublicAccessBlockConfiguration);
-    PutPublicAccessBlock Put Bucket [PublicAccessBlock] [] None NOT_YET;
-    DeletePublicAccessBlock Delete Bucket [PublicAccessBlock] [] None NOT_YET;
+    PutPublicAccessBlock Put Bucket [PublicAccessBlock] [] None IMPLEMENTED;
+    DeletePublicAccessBlock Delete Bucket [PublicAccessBlock] [] None IMPLEMENTED;
     GetBucketReplication Get Bucket [Replication] [] None unset(ErrorCode::ReplicationConfigurationNotFoundError);
     PutBucketReplication Put Bucket [Replication] [] None NOT_YET;
     DeleteBucketReplication Delete Bucket [Replication] [] None NOT_YET;
     GetBucketRequestPayment Get Bucket [RequestPayment] [] None document("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>");
-    PutBucketRequestPayment Put Bucket [RequestPayment] [] None NOT_YET;
+    PutBucketRequestPayment Put Bucket [RequestPayment] [] None IMPLEMENTED;
     GetBucketTagging Get Bucket [Tagging] [] None unset(ErrorCode::NoSuchTagSet);
-    PutBucketTagging Put Bucket [Tagging] [] None NOT_YET;
-    DeleteBucketTagging Delete Bucket [Tagging] [] None NOT_YET;
+    PutBucketTagging Put Bucket [Tagging] [] None IMPLEMENTED;
+    DeleteBucketTagging Delete Bucket [Tagging] [] None IMPLEMENTED;
     GetBucketVersioning Get Bucket [Versioning] [] None document("VersioningConfiguration", "");
     PutBucketVersioning Put Bucket [Versioning] [] None NOT_YET;
     GetBucketWebsite Get Bucket [Website] [] None unset(ErrorCode::NoSuchWebsiteConfiguration);
-    PutBucketWebsite Put Bucket [Website] [] None NOT_YET;
-    DeleteBucketWebsite Delete Bucket [Website] [] None NOT_YET;
+    PutBucketWebsite Put Bucket [Website] [] None IMPLEMENTED;
+    DeleteBucketWebsite Delete Bucket [Website] [] None IMPLEMENTED;
     // Objects.
     PutObject Put Object [] [] None IMPLEMENTED;
     AppendObject Put Object [] [] WriteOffset NOT_YET;
@@ -389,9 +389,9 @@ operations! {
     DeleteObjectAnnotation Delete Object [Annotation] [] None NOT_YET;
     ListObjectAnnotations Get Object [Annotations] [] None NOT_YET;
     // Cross-origin questions of browsers.
-    PreflightService Options Service [] [] None NOT_YET;
-    PreflightBucket Options Bucket [] [] None NOT_YET;
-    PreflightObject Options Object [] [] None NOT_YET;
+    PreflightService Options Service [] [] None IMPLEMENTED;
+    PreflightBucket Options Bucket [] [] None IMPLEMENTED;
+    PreflightObject Options Object [] [] None IMPLEMENTED;
 }
 
 #[cfg(test)]
@@ -426,6 +426,6 @@ mod tests {
             let rows = OPERATIONS.iter().filter(|row| want(&row.state));
             rows.map(|row| row.op.name()).collect::<Vec<_>>().join(" ")
         };
-        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListMultipartUploads DeleteObjects PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts"].assert_eq(&names(|state| *state == State::Implemented));
+        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListMultipartUploads DeleteObjects PutBucketAccelerateConfiguration PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts"].assert_eq(&names(|state| *state == State::Implemented));
     }
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use stria_base::{BucketId, ErrorClass, limits::BUCKETS_MAX};
 
 /// Version marker of stored bucket records.
-pub const BUCKET_FORMAT: u16 = 1;
+pub const BUCKET_FORMAT: u16 = 2;
+/// Configurations a bucket may have, of all kinds together.
+pub const CONFIGS_MAX: usize = 1_000;
 
 /// A bucket as stored and as the cores see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,10 @@ pub struct Bucket {
     /// Object lock defaults; nothing sets them yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock_config: Option<serde_json::Value>,
+    /// Configurations by kind, or kind and id (`inventory/weekly`): the content of the document's root
+    /// element, checked and escaped (`stria_s3::config`). Since format 2.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configs: BTreeMap<String, String>,
 }
 
 impl Bucket {
@@ -64,6 +70,17 @@ pub enum Command {
         /// The incarnation that was found empty.
         id: BucketId,
     },
+    /// Sets or removes a configuration of a bucket.
+    SetConfig {
+        /// The bucket's name.
+        bucket: String,
+        /// The incarnation the request was judged by.
+        id: BucketId,
+        /// Kind, or kind and id.
+        config: String,
+        /// The content; `None` removes it.
+        value: Option<String>,
+    },
 }
 
 /// Why a command was refused. Nothing changed.
@@ -78,6 +95,8 @@ pub enum MetaError {
     NoSuchBucket,
     /// The limit on buckets is reached.
     TooManyBuckets,
+    /// The limit on a bucket's configurations is reached.
+    TooManyConfigs,
 }
 
 impl MetaError {
@@ -93,6 +112,7 @@ impl std::fmt::Display for MetaError {
         match self {
             Self::BucketExists { .. } => f.write_str("the bucket exists"),
             Self::NoSuchBucket => f.write_str("no such bucket"),
+            Self::TooManyConfigs => write!(f, "{CONFIGS_MAX} configurations exist, which is the limit"),
             Self::TooManyBuckets => write!(f, "{BUCKETS_MAX} buckets exist, which is the limit"),
         }
     }
@@ -138,6 +158,7 @@ impl Snapshot {
                     pgs: *pgs,
                     encryption_config: None,
                     lock_config: None,
+                    configs: BTreeMap::new(),
                 };
                 next.next_bucket_id += 1;
                 next.buckets.insert(name.clone(), Arc::new(bucket));
@@ -148,6 +169,19 @@ impl Snapshot {
                 }
                 _ => return Err(MetaError::NoSuchBucket),
             },
+            Command::SetConfig { bucket, id, config, value } => {
+                let known = self.buckets.get(bucket).filter(|known| known.bucket_id() == *id);
+                let mut changed = Bucket::clone(known.ok_or(MetaError::NoSuchBucket)?);
+                changed.format = BUCKET_FORMAT;
+                match value {
+                    Some(value) => changed.configs.insert(config.clone(), value.clone()),
+                    None => changed.configs.remove(config),
+                };
+                if changed.configs.len() > CONFIGS_MAX {
+                    return Err(MetaError::TooManyConfigs);
+                }
+                next.buckets.insert(bucket.clone(), Arc::new(changed));
+            }
         }
         Ok(next)
     }
@@ -181,5 +215,28 @@ mod tests {
             Err(MetaError::NoSuchBucket)
         );
         assert_eq!(again.epoch, 3);
+    }
+
+    #[test]
+    fn configurations_belong_to_one_incarnation() {
+        let one = Snapshot::default().apply(&create("a")).expect("the name is free");
+        let set = |id, config: &str, value: Option<&str>| Command::SetConfig {
+            bucket: "a".into(),
+            id,
+            config: config.into(),
+            value: value.map(str::to_owned),
+        };
+        let id = one.buckets["a"].bucket_id();
+        let two = one.apply(&set(id, "cors", Some("x"))).expect("set");
+        assert_eq!(two.buckets["a"].configs.get("cors").map(String::as_str), Some("x"));
+        assert!(one.buckets["a"].configs.is_empty(), "a snapshot never changes");
+        assert_eq!(two.apply(&set(BucketId(99), "cors", None)), Err(MetaError::NoSuchBucket));
+        let three = two.apply(&set(id, "cors", None)).expect("removed");
+        assert!(three.buckets["a"].configs.is_empty());
+        let mut full = three;
+        for n in 0..CONFIGS_MAX {
+            full = full.apply(&set(id, &format!("metrics/{n}"), Some(""))).expect("room");
+        }
+        assert_eq!(full.apply(&set(id, "cors", Some(""))), Err(MetaError::TooManyConfigs));
     }
 }

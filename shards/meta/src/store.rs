@@ -137,7 +137,7 @@ impl MetaStore {
         };
         let mut txn = self.env.write_txn()?;
         match command {
-            Command::CreateBucket { name, .. } => {
+            Command::CreateBucket { name, .. } | Command::SetConfig { bucket: name, .. } => {
                 let record = serde_json::to_vec(&*next.buckets[name])?;
                 self.buckets.put(&mut txn, name, &record)?;
             }
@@ -196,7 +196,14 @@ mod tests {
             store.apply(&create("a")).expect("durable").expect("accepted");
             store.apply(&create("b")).expect("durable").expect("accepted");
             let delete = Command::DeleteBucket { name: "a".into(), id: BucketId(0) };
-            store.apply(&delete).expect("durable").expect("accepted")
+            store.apply(&delete).expect("durable").expect("accepted");
+            let set = Command::SetConfig {
+                bucket: "b".into(),
+                id: BucketId(1),
+                config: "cors".into(),
+                value: Some("<CORSRule></CORSRule>".into()),
+            };
+            store.apply(&set).expect("durable").expect("accepted")
         };
         let after = MetaStore::open(directory.path()).expect("opens again").snapshot();
         assert_eq!(before, after);
@@ -215,6 +222,6 @@ mod tests {
             store.buckets.put(&mut txn, "a", &serde_json::to_vec(&bucket).expect("encodes")).expect("puts");
             txn.commit().expect("commits");
         }
-        assert!(matches!(MetaStore::open(directory.path()), Err(MetaStoreError::NewerFormat { found: 2 })));
+        assert!(matches!(MetaStore::open(directory.path()), Err(MetaStoreError::NewerFormat { found: 3 })));
     }
 }

@@ -164,6 +164,10 @@ impl State {
                 return Err(XmlError::Malformed);
             }
         }
+        // No document of S3 has text beside elements.
+        if !self.text.trim().is_empty() {
+            return Err(XmlError::Schema);
+        }
         self.path.push(start.local_name().into_inner());
         self.text.clear();
         to.open(&self.path)

@@ -65,6 +65,11 @@ impl<'o> Writer<'o> {
         self.raw(markup);
     }
 
+    /// Markup this writer made before, which was stored.
+    pub fn stored(&mut self, markup: &str) {
+        self.raw(markup);
+    }
+
     /// `<name>text</name>`
     pub fn text(&mut self, name: &str, text: &str) {
         self.open(name);
