@@ -111,5 +111,9 @@ fn target_meta(wanted: &CopyObject, source: &ObjectMeta) -> Result<ObjectMeta, S
             }
         }
     }
+    meta.tags = match wanted.tagging_directive {
+        Directive::Replace => wanted.content.tags.encode().into(),
+        Directive::Copy => source.tags.clone(),
+    };
     Ok(meta)
 }

@@ -4,6 +4,7 @@
 //! authorisation, whatever the operation. Runs on the accepting core.
 
 mod abort_multipart_upload;
+mod acl;
 mod bucket_config;
 mod complete_multipart_upload;
 mod copy_object;
@@ -16,12 +17,14 @@ mod delete_objects;
 mod door;
 mod get_bucket_location;
 mod get_object;
+mod get_object_attributes;
 mod head_bucket;
 mod list_buckets;
 mod list_multipart_uploads;
 mod list_objects;
 mod list_parts;
 mod object_meta;
+mod object_tagging;
 mod put_object;
 mod store_body;
 mod unset;
@@ -116,6 +119,14 @@ impl Request<'_> {
     /// `NoSuchUpload` when the id is none of ours.
     pub fn upload(&self, bucket: &Bucket, id: &str) -> Result<UploadPlace, S3Error> {
         Ok(UploadPlace { place: self.place(bucket), id: parse_upload_id(id)? })
+    }
+
+    /// The version the request names.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is empty.
+    pub fn version_id(&self) -> Result<Option<String>, S3Error> {
+        stria_s3::request::version_id(self.route.query)
     }
 
     /// 128 random bits.
@@ -223,6 +234,12 @@ async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, F
         Op::HeadBucket => head_bucket::head_bucket(request),
         Op::GetBucketLocation => get_bucket_location::get_bucket_location(request),
         Op::CreateBucket => create_bucket::create_bucket(request, body).await,
+        Op::GetObjectAttributes => get_object_attributes::get_object_attributes(request).await,
+        Op::GetBucketAcl | Op::GetObjectAcl => acl::get_acl(request).await,
+        Op::PutBucketAcl | Op::PutObjectAcl => acl::put_acl(request, body).await,
+        Op::GetObjectTagging => object_tagging::get_object_tagging(request).await,
+        Op::PutObjectTagging => object_tagging::put_object_tagging(request, body).await,
+        Op::DeleteObjectTagging => object_tagging::delete_object_tagging(request).await,
         Op::PreflightService | Op::PreflightBucket | Op::PreflightObject => cors::preflight(request),
         Op::DeleteBucket => delete_bucket::delete_bucket(request).await,
         other => {

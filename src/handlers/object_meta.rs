@@ -12,6 +12,7 @@ use stria_s3::{
     ErrorCode, S3Error,
     checksum::{Algorithm, Checksum, ChecksumType, Digest},
     conditions::{Conditions, ObjectState, Tags},
+    config::tags::TagSet,
     content::{Content, ContentHeader, ContentHeaders, DEFAULT_CONTENT_TYPE, StorageClass},
     error::S3Error as Error,
 };
@@ -50,6 +51,7 @@ fn stored_header(header: ContentHeader) -> Stored {
 /// As [`stored_class`].
 pub fn put_content(meta: &mut ObjectMeta, content: &Content) -> Result<(), S3Error> {
     meta.storage_class = stored_class(content.storage_class)?;
+    meta.tags = content.tags.encode().into();
     meta.headers =
         content.headers.iter().map(|(header, value)| (stored_header(*header), value.clone())).collect();
     if let Some(location) = &content.website_redirect {
@@ -169,6 +171,9 @@ pub fn write_object_headers(
     }
     if meta.storage_class != StoredClass::Standard {
         field(head, "x-amz-storage-class", meta.storage_class.name().as_bytes());
+    }
+    if !meta.tags.is_empty() {
+        head.number("x-amz-tagging-count", TagSet::decode(&meta.tags).pairs().len() as u64);
     }
     if checksum {
         write_checksum(head, meta);

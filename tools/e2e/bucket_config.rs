@@ -15,7 +15,6 @@ fn every_kind_is_stored_and_given_back() {
     let logging = format!(
         "<LoggingEnabled><TargetBucket>{target}</TargetBucket><TargetPrefix>log/</TargetPrefix></LoggingEnabled>"
     );
-    // Sub-resource, root, content, status of PUT, whether it can be deleted.
     for (name, root, content, status, deletable) in [
         (
             "tagging",

@@ -22,4 +22,5 @@ mod objects;
 mod presigned;
 mod ranges;
 mod server;
+mod sub_resources;
 mod wire;

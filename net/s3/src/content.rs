@@ -9,6 +9,7 @@ use stria_http::response::FieldValue;
 use stria_http::{Head, Query};
 
 use crate::code::ErrorCode;
+use crate::config::tags::TagSet;
 use crate::error::S3Error;
 
 /// A header that is stored and given back.
@@ -123,6 +124,8 @@ pub struct Content {
     pub storage_class: StorageClass,
     /// `x-amz-website-redirect-location`
     pub website_redirect: Option<Box<[u8]>>,
+    /// `x-amz-tagging`
+    pub tags: TagSet,
 }
 
 impl Content {
@@ -150,6 +153,9 @@ impl Content {
             content.storage_class = StorageClass::from_name(name).ok_or_else(|| {
                 S3Error::from(ErrorCode::InvalidStorageClass).with("StorageClassRequested", name)
             })?;
+        }
+        if let Some(tags) = head.get("x-amz-tagging") {
+            content.tags = TagSet::parse_header(tags)?;
         }
         if let Some(location) = head.get("x-amz-website-redirect-location") {
             let good = [&b"/"[..], b"http://", b"https://"].iter().any(|start| location.starts_with(start));

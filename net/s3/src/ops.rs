@@ -289,8 +289,8 @@ operations! {
     PutBucketAbac Put Bucket [Abac] [] None NOT_YET;
     GetBucketAccelerateConfiguration Get Bucket [Accelerate] [] None document("AccelerateConfiguration", "");
     PutBucketAccelerateConfiguration Put Bucket [Accelerate] [] None IMPLEMENTED;
-    GetBucketAcl Get Bucket [Acl] [] None NOT_YET;
-    PutBucketAcl Put Bucket [Acl] [] None NOT_YET;
+    GetBucketAcl Get Bucket [Acl] [] None IMPLEMENTED;
+    PutBucketAcl Put Bucket [Acl] [] None IMPLEMENTED;
     GetBucketAnalyticsConfiguration Get Bucket [Analytics Id] [] None unset(ErrorCode::NoSuchConfiguration);
     ListBucketAnalyticsConfigurations Get Bucket [Analytics] [] None document("ListBucketAnalyticsConfigurationResult", "<IsTruncated>false</IsTruncated>");
     PutBucketAnalyticsConfiguration Put Bucket [Analytics Id] [] None IMPLEMENTED;
@@ -370,16 +370,16 @@ operations! {
     AbortMultipartUpload Delete Object [UploadId] [] None IMPLEMENTED;
     ListParts Get Object [UploadId] [] None IMPLEMENTED;
     // Sub-resources of objects.
-    GetObjectAcl Get Object [Acl] [] None NOT_YET;
-    PutObjectAcl Put Object [Acl] [] None NOT_YET;
-    GetObjectAttributes Get Object [Attributes] [] None NOT_YET;
+    GetObjectAcl Get Object [Acl] [] None IMPLEMENTED;
+    PutObjectAcl Put Object [Acl] [] None IMPLEMENTED;
+    GetObjectAttributes Get Object [Attributes] [] None IMPLEMENTED;
     GetObjectLegalHold Get Object [LegalHold] [] None unset(ErrorCode::NoSuchObjectLockConfiguration);
     PutObjectLegalHold Put Object [LegalHold] [] None NOT_YET;
     GetObjectRetention Get Object [Retention] [] None unset(ErrorCode::NoSuchObjectLockConfiguration);
     PutObjectRetention Put Object [Retention] [] None NOT_YET;
-    GetObjectTagging Get Object [Tagging] [] None document("Tagging", "<TagSet></TagSet>");
-    PutObjectTagging Put Object [Tagging] [] None NOT_YET;
-    DeleteObjectTagging Delete Object [Tagging] [] None NOT_YET;
+    GetObjectTagging Get Object [Tagging] [] None IMPLEMENTED;
+    PutObjectTagging Put Object [Tagging] [] None IMPLEMENTED;
+    DeleteObjectTagging Delete Object [Tagging] [] None IMPLEMENTED;
     GetObjectTorrent Get Object [Torrent] [] None NOT_YET;
     RestoreObject Post Object [Restore] [] None NOT_YET;
     SelectObjectContent Post Object [Select] [] None NOT_YET;
@@ -426,6 +426,6 @@ mod tests {
             let rows = OPERATIONS.iter().filter(|row| want(&row.state));
             rows.map(|row| row.op.name()).collect::<Vec<_>>().join(" ")
         };
-        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListMultipartUploads DeleteObjects PutBucketAccelerateConfiguration PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts"].assert_eq(&names(|state| *state == State::Implemented));
+        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListMultipartUploads DeleteObjects PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
     }
 }

@@ -91,6 +91,7 @@ calls! {
     Release => (), release;
     PutObject => Result<Written, EngineError>, put_object;
     DeleteObject => Result<Deleted, EngineError>, delete_object;
+    SetTags => Result<(), EngineError>, set_tags;
     CreateUpload => Result<(), EngineError>, create_upload;
     FindUpload => Result<ObjectMeta, EngineError>, find_upload;
     PutPart => Result<Written, EngineError>, put_part;
@@ -226,6 +227,15 @@ pub struct DeleteObject {
 pub struct Deleted {
     /// Whether there was something to delete.
     pub existed: bool,
+}
+
+/// Replaces the tags of the current version of a key. Body and Last-Modified stay.
+#[derive(Debug)]
+pub struct SetTags {
+    /// The key.
+    pub place: Place,
+    /// In the wire's stored form; empty for none.
+    pub tags: Box<[u8]>,
 }
 
 /// Starts a multipart upload.

@@ -21,6 +21,7 @@ mod tag {
     pub const PARTS: u8 = 2;
     pub const HOME_REGION: u8 = 3;
     pub const USER: u8 = 4;
+    pub const TAGS: u8 = 5;
     // 16..=22 are `ContentHeader`.
 }
 
@@ -65,6 +66,9 @@ pub fn encode(meta: &ObjectMeta) -> Box<[u8]> {
     }
     if let Some(region) = &meta.home_region {
         field(&mut out, tag::HOME_REGION, &[region]);
+    }
+    if !meta.tags.is_empty() {
+        field(&mut out, tag::TAGS, &[&meta.tags]);
     }
     for (header, value) in &meta.headers {
         field(&mut out, *header as u8, &[value]);
@@ -137,6 +141,7 @@ pub fn decode(bytes: &[u8]) -> Option<ObjectMeta> {
         headers: Vec::new(),
         user: Vec::new(),
         parts: None,
+        tags: Box::default(),
         home_region: None,
     };
     let mut rest = &bytes[HEAD_BYTES..];
@@ -153,6 +158,7 @@ fn decode_field(meta: &mut ObjectMeta, tag: u8, value: &[u8]) -> Option<()> {
     match tag {
         tag::CHECKSUM => meta.checksum.as_mut()?.value = value.into(),
         tag::PARTS => meta.parts = Some(decode_parts(value)?),
+        tag::TAGS => meta.tags = value.into(),
         tag::HOME_REGION => meta.home_region = Some(value.into()),
         tag::USER => {
             let (name_bytes, rest) = value.split_first_chunk::<2>()?;
@@ -208,6 +214,7 @@ mod tests {
             ],
             user: vec![(b"mtime"[..].into(), b"1.5"[..].into()), (b"empty"[..].into(), Box::default())],
             parts: Some(PartTable::new(UploadId(77), [(1, 10_000), (2, 2_345)])),
+            tags: b"tags"[..].into(),
             home_region: Some(b"eu-1"[..].into()),
         }
     }

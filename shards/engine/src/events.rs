@@ -36,6 +36,19 @@ pub enum StorageEvent {
         /// Whether a delete marker was put instead of removing data.
         is_delete_marker: bool,
     },
+    /// An object's tags changed.
+    ObjectTagged {
+        /// Its bucket.
+        bucket: BucketId,
+        /// Its key.
+        key: Box<[u8]>,
+        /// Its version; `None` is the null version.
+        version_id: Option<u128>,
+        /// When it was sequenced.
+        hlc: Hlc,
+        /// Whether it has none now.
+        is_removal: bool,
+    },
     /// A bucket was made.
     BucketCreated {
         /// The bucket.

@@ -16,6 +16,7 @@ pub mod multipart;
 pub mod object;
 pub mod precondition;
 mod reads;
+mod tags;
 mod writes;
 
 mod engine;

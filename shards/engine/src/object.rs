@@ -320,6 +320,8 @@ pub struct ObjectMeta {
     pub user: Vec<(Box<[u8]>, Box<[u8]>)>,
     /// Set for a completed multipart object.
     pub parts: Option<PartTable>,
+    /// Its tags, in the wire's stored form; empty for none.
+    pub tags: Box<[u8]>,
     /// The region that ordered this write.
     pub home_region: Option<Box<[u8]>>,
 }
@@ -340,6 +342,7 @@ impl ObjectMeta {
             headers: Vec::new(),
             user: Vec::new(),
             parts: None,
+            tags: Box::default(),
             home_region: None,
         }
     }

@@ -72,7 +72,7 @@ impl<E: Env> Engine<E> {
     }
 
     /// The bytes of an inline body, from the cache or from the log.
-    async fn inline_body(&self, inline: &InlineRef) -> Result<Bytes, EngineError> {
+    pub(crate) async fn inline_body(&self, inline: &InlineRef) -> Result<Bytes, EngineError> {
         if let Some(body) = self.0.cache.borrow_mut().get(inline.id) {
             return Ok(body);
         }

@@ -5,6 +5,7 @@
 //! Deliberately absent: policies and encryption (access control), execution of lifecycle, replication,
 //! logging, notifications (background jobs).
 
+pub mod acl;
 mod checks;
 pub mod cors;
 mod documents;

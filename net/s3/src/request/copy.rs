@@ -45,6 +45,8 @@ pub struct CopyObject {
     pub conditions: Conditions,
     /// Where metadata comes from.
     pub metadata_directive: Directive,
+    /// Where tags come from.
+    pub tagging_directive: Directive,
     /// With [`Directive::Replace`] all of it is stored; with `Copy` only storage class and redirect.
     pub content: Content,
     /// Whether the request names a storage class.
@@ -78,13 +80,11 @@ impl CopyObject {
     pub fn parse(route: &Route<'_>, head: &Head) -> Result<Self, S3Error> {
         unsupported::check(head)?;
         let source = source(head)?;
-        if Directive::parse(head, "x-amz-tagging-directive")? == Directive::Replace {
-            return Err(S3Error::header_not_implemented("x-amz-tagging-directive"));
-        }
         let request = Self {
             source_conditions: Conditions::of_copy_source(head),
             conditions: Conditions::of_write(head)?,
             metadata_directive: Directive::parse(head, "x-amz-metadata-directive")?,
+            tagging_directive: Directive::parse(head, "x-amz-tagging-directive")?,
             content: Content::parse(head, false)?,
             has_storage_class: head.contains("x-amz-storage-class"),
             checksum_algorithm: checksum_algorithm(head)?,

@@ -4,6 +4,7 @@
 //! a header that promises something this server does not do is refused (`unsupported`). Runs on the
 //! accepting core. Owner: `net/s3`.
 
+mod attributes;
 mod bucket;
 mod copy;
 mod delete;
@@ -20,6 +21,7 @@ use stria_http::{BodyFraming, Query};
 use crate::code::ErrorCode;
 use crate::error::S3Error;
 
+pub use attributes::GetObjectAttributes;
 pub use bucket::{CreateBucket, ListBuckets};
 pub use copy::{CopyObject, Directive, UploadPartCopy};
 pub use delete::{DeleteEntry, DeleteObject, DeleteObjects};
@@ -92,7 +94,10 @@ fn part_number(text: &[u8]) -> Result<u16, S3Error> {
 }
 
 /// `versionId`, if given.
-fn version_id(query: Query<'_>) -> Result<Option<String>, S3Error> {
+///
+/// # Errors
+/// `InvalidArgument` when it is empty.
+pub fn version_id(query: Query<'_>) -> Result<Option<String>, S3Error> {
     if query.get_raw("versionId").is_some_and(<[u8]>::is_empty) {
         return Err(S3Error::argument("Version id cannot be the empty string", "versionId", b""));
     }

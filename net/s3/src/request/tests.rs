@@ -59,7 +59,6 @@ fn promises_are_refused_not_ignored() {
     for (lines, code) in [
         ("x-amz-server-side-encryption: AES256\r\n", ErrorCode::NotImplemented),
         ("X-Amz-Server-Side-Encryption-Customer-Key: x\r\n", ErrorCode::NotImplemented),
-        ("x-amz-tagging: a=b\r\n", ErrorCode::NotImplemented),
         ("x-amz-object-lock-mode: COMPLIANCE\r\n", ErrorCode::NotImplemented),
         ("x-amz-grant-read: id=1\r\n", ErrorCode::AccessControlListNotSupported),
         ("x-amz-acl: public-read\r\n", ErrorCode::AccessControlListNotSupported),
@@ -210,7 +209,7 @@ fn copies() {
     for (lines, code) in [
         ("/bkt/k\r\n", ErrorCode::InvalidRequest),
         ("/src/k\r\nx-amz-metadata-directive: MOVE\r\n", ErrorCode::InvalidArgument),
-        ("/src/k\r\nx-amz-tagging-directive: REPLACE\r\n", ErrorCode::NotImplemented),
+        ("/src/k\r\nx-amz-tagging-directive: MERGE\r\n", ErrorCode::InvalidArgument),
         ("/src/k\r\nx-amz-copy-source: /other/k\r\n", ErrorCode::InvalidArgument),
         ("/src/k\r\nx-amz-checksum-algorithm: FOO\r\n", ErrorCode::InvalidRequest),
         ("src\r\n", ErrorCode::InvalidArgument),

@@ -9,7 +9,7 @@ use crate::code::ErrorCode;
 use crate::error::S3Error;
 
 /// Refused with 501, whatever the value.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 12] = [
     "x-amz-server-side-encryption",
     "x-amz-server-side-encryption-aws-kms-key-id",
     "x-amz-server-side-encryption-context",
@@ -19,7 +19,6 @@ const NOT_YET: [&str; 13] = [
     "x-amz-copy-source-server-side-encryption-customer-algorithm",
     "x-amz-copy-source-server-side-encryption-customer-key",
     "x-amz-copy-source-server-side-encryption-customer-key-md5",
-    "x-amz-tagging",
     "x-amz-object-lock-mode",
     "x-amz-object-lock-retain-until-date",
     "x-amz-object-lock-legal-hold",

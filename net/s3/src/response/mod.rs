@@ -3,6 +3,7 @@
 //! Invariant: text of users passes the writer's escaping, or percent-encoding where the client asked for
 //! it, and nothing else. Runs on the accepting core. Owner: `net/s3`.
 
+mod attributes;
 mod list;
 mod multipart;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use crate::checksum::{Checksum, ChecksumType};
 use crate::ops::{Operation, State};
 use crate::xml::Writer;
 
+pub use attributes::{ObjectAttributes, PartAttributes, PartsAttributes, object_attributes};
 pub use list::{
     Contents, ListObjectsResult, ListObjectsV2Result, ListUploadsResult, UploadEntry, list_objects,
     list_objects_v2, list_uploads,
@@ -30,7 +32,7 @@ pub struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    fn write(&self, element: &str, xml: &mut Writer<'_>) {
+    pub(crate) fn write(&self, element: &str, xml: &mut Writer<'_>) {
         xml.open(element);
         xml.text("ID", self.id);
         xml.text("DisplayName", self.display_name);
