@@ -10,6 +10,22 @@ pub fn s3_error(error: EngineError) -> S3Error {
     match error {
         EngineError::NoSuchBucket => ErrorCode::NoSuchBucket.into(),
         EngineError::NoSuchKey => ErrorCode::NoSuchKey.into(),
+        EngineError::NoSuchVersion => ErrorCode::NoSuchVersion.into(),
+        EngineError::IsDeleteMarker { version, modified_ms, named } => {
+            let code = if named { ErrorCode::MethodNotAllowed } else { ErrorCode::NoSuchKey };
+            let error = S3Error::from(code)
+                .with_header("x-amz-delete-marker", b"true")
+                .with_header("x-amz-version-id", crate::handlers::print_version(version).as_bytes());
+            if !named {
+                return error;
+            }
+            let modified = stria_http::date::format_http(modified_ms / 1000);
+            error
+                .with("Method", b"GET")
+                .with("ResourceType", b"DeleteMarker")
+                .with_header("Allow", b"DELETE")
+                .with_header("Last-Modified", &modified)
+        }
         EngineError::NoSuchUpload => ErrorCode::NoSuchUpload.into(),
         EngineError::PreconditionFailed { condition } => {
             S3Error::from(ErrorCode::PreconditionFailed).with("Condition", condition.as_bytes())

@@ -175,7 +175,11 @@ fn error_reply(to: &ReplyTo<'_>, error: &S3Error, resource: &[u8], operation: Op
         let context = ErrorContext { resource, request_id: to.request_id, host_id: &to.state.shared.host_id };
         write_error(error, &context, &mut xml);
     }
-    to.xml(status, xml)
+    to.bytes(status, Some("application/xml"), xml.into(), |out| {
+        for line in &error.headers {
+            reply::field(out, line.name, &line.value);
+        }
+    })
 }
 
 /// 16 hex digits, unique enough to find a request in a log.

@@ -1,11 +1,8 @@
 //! GetBucketAcl, PutBucketAcl, GetObjectAcl, PutObjectAcl, where the bucket's owner owns everything.
 
-use stria_engine::calls::Lookup;
 use stria_s3::{Scope, config::acl, response::Owner};
 
-use super::{
-    Request, delete_object::check_version, list_objects::OWNER_NAME, name_key, store_body::read_document,
-};
+use super::{Request, list_objects::OWNER_NAME, name_key, store_body::read_document, versions};
 use crate::conn::{body::Body, failure::Failure, reply::Reply};
 
 /// The one grant there is.
@@ -29,9 +26,8 @@ pub async fn put_acl(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply
 async fn find(request: &Request<'_>) -> Result<(), Failure> {
     let bucket = request.bucket()?;
     if request.route.operation.scope == Scope::Object {
-        check_version(request.version_id()?.as_deref())?;
-        let place = request.place(&bucket);
-        let found = request.state.peers.call(place.pg, Lookup { place: place.clone(), body: false }).await;
+        let lookup = versions::lookup(request, &bucket, false)?;
+        let found = request.state.peers.call(lookup.place.pg, lookup).await;
         found.map_err(|error| name_key(error.into(), request.route.key()))?;
     }
     Ok(())

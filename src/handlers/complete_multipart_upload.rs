@@ -4,7 +4,7 @@ use stria_base::limits::{PART_BYTES_MIN, PART_COUNT_MAX};
 use stria_engine::{
     EngineError,
     calls::{CompleteUpload, ListParts, Lookup, PartEntry, PickedPart, UploadPlace},
-    object::{Etag, ObjectMeta},
+    object::{Etag, ObjectMeta, Version, VersionSelector},
 };
 use stria_s3::{
     ErrorCode, S3Error,
@@ -19,8 +19,13 @@ use super::{
         checksum_type, parse_etag, stored_checksum, wire_algorithm, wire_checksum, write_condition,
     },
     store_body::read_xml,
+    versions,
 };
-use crate::conn::{body::Body, failure::Failure, reply::Reply};
+use crate::conn::{
+    body::Body,
+    failure::Failure,
+    reply::{Reply, field},
+};
 
 /// The object the parts make.
 struct Assembled {
@@ -49,13 +54,14 @@ pub async fn complete_multipart_upload(request: &Request<'_>, body: &mut Body<'_
         parts: assembled.picked,
         meta: assembled.meta,
         condition: write_condition(&wanted.conditions),
+        mode: versions::mode(&bucket),
     };
     let completed = state.peers.call(pg, complete).await;
-    completed.map_err(|error| name_key(error.into(), route.key()))?;
-    Ok(answer(request, &meta))
+    let completed = completed.map_err(|error| name_key(error.into(), route.key()))?;
+    Ok(answer(request, &meta, completed.version))
 }
 
-fn answer(request: &Request<'_>, meta: &ObjectMeta) -> Reply {
+fn answer(request: &Request<'_>, meta: &ObjectMeta, version: Option<Version>) -> Reply {
     let (bucket, key) = (request.route.bucket(), request.route.key());
     let host = String::from_utf8_lossy(request.head.host()).into_owned();
     let mut encoded = Vec::new();
@@ -72,7 +78,11 @@ fn answer(request: &Request<'_>, meta: &ObjectMeta) -> Reply {
     };
     let mut out = Vec::with_capacity(512);
     complete_upload(&mut out, &result, false);
-    request.to.xml(200, out)
+    request.to.bytes(200, Some("application/xml"), out.into(), |out| {
+        if let Some(version) = version {
+            field(out, "x-amz-version-id", versions::print(version).as_bytes());
+        }
+    })
 }
 
 /// A client that lost the answer asks again: when the key holds what this upload made, the answer is the
@@ -83,10 +93,11 @@ async fn completed_before(
     wanted: &CompleteMultipartUpload,
 ) -> Result<Reply, Failure> {
     let missing = || S3Error::from(ErrorCode::NoSuchUpload).with("UploadId", wanted.upload_id.as_bytes());
-    let lookup = Lookup { place: upload.place.clone(), body: false };
+    let version = VersionSelector::Current;
+    let lookup = Lookup { place: upload.place.clone(), version, body: false };
     let found = request.state.peers.call(upload.place.pg, lookup).await.map_err(|_| missing())?;
     match &found.meta.parts {
-        Some(parts) if parts.id == upload.id => Ok(answer(request, &found.meta)),
+        Some(parts) if parts.id == upload.id => Ok(answer(request, &found.meta, found.meta.version)),
         _ => Err(missing().into()),
     }
 }

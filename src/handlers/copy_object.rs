@@ -1,7 +1,8 @@
 //! CopyObject.
 
 use stria_engine::{
-    calls::{self, Found, Lookup, Place},
+    EngineError,
+    calls::{Found, Lookup, Place},
     object::ObjectMeta,
 };
 use stria_s3::{
@@ -14,17 +15,19 @@ use stria_s3::{
 };
 
 use super::{
-    Request,
-    delete_object::check_version,
-    name_key,
+    Request, name_key,
     object_meta::{object_state, put_content, stored_checksum, stored_class, wire_checksum, write_condition},
+    put_object::put_in,
     store_body::from_object,
+    versions,
 };
 use crate::{
     conn::{failure::Failure, reply::Reply, stream::ObjectStream},
     peers::PinGuard,
 };
 
+/// Says which version was copied.
+pub const SOURCE_VERSION_HEADER: &str = "x-amz-copy-source-version-id";
 /// Largest object one CopyObject copies.
 const COPY_BYTES_MAX: u64 = stria_base::limits::PUT_BYTES_MAX;
 
@@ -49,8 +52,7 @@ pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let etag = meta.etag.to_string();
     let checksum = meta.checksum.as_ref().and_then(wire_checksum);
     let condition = write_condition(&wanted.conditions);
-    let put = calls::PutObject { place: place.clone(), meta, body: stored.body, condition };
-    let written = state.peers.call(place.pg, put).await;
+    let written = put_in(request, &target_bucket, place, meta, stored.body, condition).await;
     let written = written.map_err(|error| name_key(error.into(), request.route.key()))?;
     let mut out = Vec::with_capacity(512);
     let result = CopyResult {
@@ -60,7 +62,11 @@ pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
         checksum_type: checksum.map(|(_, kind)| kind),
     };
     copy_result(&mut out, &result, false);
-    Ok(to.xml(200, out))
+    let source_bucket = request.bucket_named(&wanted.source.bucket)?;
+    Ok(to.bytes(200, Some("application/xml"), out.into(), |out| {
+        versions::write_id(out, &target_bucket, written.version);
+        versions::write_id_as(SOURCE_VERSION_HEADER, out, &source_bucket, found.meta.version);
+    }))
 }
 
 /// Hashes a body nobody promised anything about.
@@ -84,10 +90,17 @@ pub async fn find_source(
     conditions: &Conditions,
 ) -> Result<(Place, Found, Option<PinGuard>), Failure> {
     let bucket = request.bucket_named(&source.bucket)?;
-    check_version(source.version_id.as_deref())?;
+    let version = versions::parse(source.version_id.as_deref())?;
     let place = request.place_of(&bucket, &source.key);
-    let found = request.state.peers.call(place.pg, Lookup { place: place.clone(), body: true }).await;
-    let found = found.map_err(|error| name_key(error.into(), &source.key))?;
+    let lookup = Lookup { place: place.clone(), version, body: true };
+    let found = match request.state.peers.call(place.pg, lookup).await {
+        Err(EngineError::IsDeleteMarker { named: true, .. }) => {
+            let message =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
+            return Err(S3Error::new(ErrorCode::InvalidRequest, message).into());
+        }
+        found => found.map_err(|error| name_key(error.into(), &source.key))?,
+    };
     let pin = found.pin.map(|pin| request.state.peers.guard(place.pg, pin));
     let etag = found.meta.etag.to_string();
     conditions.decide_copy_source(object_state(&found.meta, &etag)).into_result()?;

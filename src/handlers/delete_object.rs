@@ -1,28 +1,71 @@
 //! DeleteObject.
 
-use stria_engine::{EngineError, calls, precondition::WriteCondition};
+use stria_engine::{
+    EngineError,
+    calls::{self, Deleted, Place},
+    object::{VersionSelector, Versioning},
+    precondition::WriteCondition,
+};
+use stria_meta::Bucket;
 use stria_s3::{ErrorCode, S3Error, conditions::DeleteConditions, request::DeleteObject};
 
-use super::{Request, object_meta::match_condition};
-use crate::conn::{failure::Failure, reply::Reply};
+use super::{Request, object_meta::match_condition, versions};
+use crate::{
+    conn::{
+        failure::Failure,
+        reply::{Reply, field},
+    },
+    peers::Peers,
+};
 
-/// Removes the object; a key that holds none is as good as removed.
+/// Removes the object, one version of it, or covers it with a delete marker. A key that holds none is as good
+/// as removed.
 pub async fn delete_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let wanted = DeleteObject::parse(request.route, request.head)?;
-    check_version(wanted.version_id.as_deref())?;
+    let version = versions::parse(wanted.version_id.as_deref())?;
     let condition = condition(&wanted.conditions)?;
     let bucket = request.bucket()?;
-    let place = request.place(&bucket);
-    let delete = calls::DeleteObject { place: place.clone(), condition };
-    deleted(request.state.peers.call(place.pg, delete).await)?;
-    Ok(request.to.empty(204, |_| {}))
+    let call = Deletion::new(&bucket, request.place(&bucket), version, condition);
+    let deleted = deleted(call.run(&request.state.peers).await)?;
+    Ok(request.to.empty(204, |out| {
+        let id = deleted.version.map(versions::print).or(wanted.version_id);
+        if let Some(id) = id.filter(|_| versions::mode(&bucket) != Versioning::Off) {
+            field(out, "x-amz-version-id", id.as_bytes());
+        }
+        if deleted.is_delete_marker {
+            out.constant("x-amz-delete-marker", "true");
+        }
+    }))
 }
 
-/// Without versioning, only the null version can be named.
-pub fn check_version(version_id: Option<&str>) -> Result<(), S3Error> {
-    match version_id {
-        None | Some("null") => Ok(()),
-        Some(other) => Err(S3Error::from(ErrorCode::NoSuchVersion).with("VersionId", other.as_bytes())),
+/// A deletion the way its bucket keeps versions.
+pub struct Deletion {
+    place: Place,
+    version: VersionSelector,
+    condition: WriteCondition,
+    mode: Versioning,
+}
+
+impl Deletion {
+    /// Of a key, or of one of its versions.
+    pub fn new(bucket: &Bucket, place: Place, version: VersionSelector, condition: WriteCondition) -> Self {
+        Self { place, version, condition, mode: versions::mode(bucket) }
+    }
+
+    /// Runs it on the owner core.
+    ///
+    /// # Errors
+    /// Of the engine.
+    pub async fn run(self, peers: &Peers) -> Result<Deleted, EngineError> {
+        let Self { place, version, condition, mode } = self;
+        let pg = place.pg;
+        match (mode, version) {
+            // Of a bucket that never had versions, the null version is the object.
+            (Versioning::Off, VersionSelector::Current | VersionSelector::Null) => {
+                peers.call(pg, calls::DeleteObject { place, condition }).await
+            }
+            _ => peers.call(pg, calls::DeleteVersion { place, condition, version, mode }).await,
+        }
     }
 }
 
@@ -38,10 +81,9 @@ pub fn condition(conditions: &DeleteConditions) -> Result<WriteCondition, S3Erro
 }
 
 /// The outcome as S3 tells it: a condition on a missing key is a failed condition.
-pub fn deleted(outcome: Result<calls::Deleted, EngineError>) -> Result<(), S3Error> {
+pub fn deleted(outcome: Result<Deleted, EngineError>) -> Result<Deleted, S3Error> {
     match outcome {
-        Ok(_) => Ok(()),
         Err(EngineError::NoSuchKey) => Err(ErrorCode::PreconditionFailed.into()),
-        Err(error) => Err(crate::error_map::s3_error(error)),
+        other => other.map_err(crate::error_map::s3_error),
     }
 }

@@ -1,6 +1,10 @@
 //! DeleteObjects.
 
-use stria_engine::calls;
+use stria_engine::{
+    calls::Deleted,
+    object::{VersionSelector, Versioning},
+    precondition::WriteCondition,
+};
 use stria_env::{Env, sync::oneshot};
 use stria_s3::{
     S3Error,
@@ -10,8 +14,9 @@ use stria_s3::{
 
 use super::{
     Request,
-    delete_object::{check_version, condition, deleted},
+    delete_object::{Deletion, condition, deleted},
     store_body::read_xml,
+    versions,
 };
 use crate::conn::{body::Body, failure::Failure, reply::Reply};
 
@@ -24,38 +29,43 @@ pub async fn delete_objects(request: &Request<'_>, body: &mut Body<'_>) -> Resul
     let bucket = request.bucket()?;
     let mut waiting = Vec::with_capacity(wanted.entries.len());
     for entry in &wanted.entries {
-        waiting.push(checked(entry).map(|condition| {
-            let place = request.place_of(&bucket, &entry.key);
+        waiting.push(checked(entry).map(|(version, condition)| {
+            let call = Deletion::new(&bucket, request.place_of(&bucket, &entry.key), version, condition);
             let (sender, receiver) = oneshot();
             let peers = request.state.peers.clone();
-            request.state.env.spawn(async move {
-                let pg = place.pg;
-                sender.send(deleted(peers.call(pg, calls::DeleteObject { place, condition }).await));
-            });
+            request.state.env.spawn(async move { sender.send(deleted(call.run(&peers).await)) });
             receiver
         }));
     }
-    let mut results: Vec<Result<(), S3Error>> = Vec::with_capacity(waiting.len());
+    let mut results: Vec<Result<Deleted, S3Error>> = Vec::with_capacity(waiting.len());
     for outcome in waiting {
         results.push(match outcome {
             Ok(receiver) => receiver.await.unwrap_or_else(|| Err(stria_s3::ErrorCode::InternalError.into())),
             Err(error) => Err(error),
         });
     }
-    let outcomes = wanted.entries.iter().zip(&results).map(|(entry, result)| {
-        let (key, version_id) = (entry.key.as_str(), entry.version_id.as_deref());
-        match result {
-            Ok(()) => DeleteOutcome::Deleted { key, version_id },
-            Err(error) => DeleteOutcome::Failed { key, version_id, error },
-        }
-    });
+    let has_versions = versions::mode(&bucket) != Versioning::Off;
+    let markers: Vec<Option<String>> = results
+        .iter()
+        .map(|result| {
+            let deleted = result.as_ref().ok().filter(|deleted| deleted.is_delete_marker && has_versions);
+            deleted.and_then(|deleted| deleted.version).map(versions::print)
+        })
+        .collect();
+    let outcomes =
+        wanted.entries.iter().zip(results.iter().zip(&markers)).map(|(entry, (result, marker))| {
+            let (key, version_id) = (entry.key.as_str(), entry.version_id.as_deref());
+            match result {
+                Ok(_) => DeleteOutcome::Deleted { key, version_id, delete_marker: marker.as_deref() },
+                Err(error) => DeleteOutcome::Failed { key, version_id, error },
+            }
+        });
     let mut out = Vec::with_capacity(64 * results.len() + 256);
     write_outcomes(&mut out, outcomes, wanted.quiet);
     Ok(request.to.xml(200, out))
 }
 
-fn checked(entry: &DeleteEntry) -> Result<stria_engine::precondition::WriteCondition, S3Error> {
+fn checked(entry: &DeleteEntry) -> Result<(VersionSelector, WriteCondition), S3Error> {
     entry.check()?;
-    check_version(entry.version_id.as_deref())?;
-    condition(&entry.conditions)
+    Ok((versions::parse(entry.version_id.as_deref())?, condition(&entry.conditions)?))
 }

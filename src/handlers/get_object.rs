@@ -2,10 +2,7 @@
 
 use std::rc::Rc;
 
-use stria_engine::{
-    calls::{Found, Lookup},
-    object::ObjectMeta,
-};
+use stria_engine::{calls::Found, object::ObjectMeta};
 use stria_s3::{
     ErrorCode, S3Error,
     range::{Range, Resolved, unsatisfiable},
@@ -15,6 +12,7 @@ use stria_s3::{
 use super::{
     Request, name_key,
     object_meta::{object_state, write_object_headers},
+    versions,
 };
 use crate::{
     conn::{
@@ -40,18 +38,18 @@ pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let Request { state, head, to, .. } = request;
     let wanted = GetObject::parse(request.route, head, false)?;
     let bucket = request.bucket()?;
-    let place = request.place(&bucket);
-    let lookup = Lookup { place: place.clone(), body: !to.is_head };
+    let lookup = versions::lookup(request, &bucket, !to.is_head)?;
+    let place = lookup.place.clone();
     let found = state.peers.call(place.pg, lookup).await;
     let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
     let pin = found.pin.map(|pin| state.peers.guard(place.pg, pin));
-    check_version(&wanted)?;
     let etag = found.meta.etag.to_string();
     let decision = wanted.conditions.decide_read(object_state(&found.meta, &etag));
     if decision == stria_s3::conditions::Decision::NotModified {
         return Ok(to.empty(304, |out| {
             field(out, "ETag", format!("\"{etag}\"").as_bytes());
             field(out, "Last-Modified", &stria_http::date::format_http(found.meta.modified_ms / 1000));
+            versions::write_id(out, &bucket, found.meta.version);
         }));
     }
     decision.into_result()?;
@@ -65,6 +63,7 @@ pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let whole = length == found.meta.size;
     Ok(to.object(selected.status, length, body, |out| {
         write_object_headers(out, &found.meta, &etag, &wanted.overrides, wanted.checksum_mode && whole);
+        versions::write_id(out, &bucket, found.meta.version);
         if selected.status == 206 && length > 0 {
             out.content_range(selected.start, selected.end - 1, found.meta.size);
         }
@@ -72,14 +71,6 @@ pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
             out.number("x-amz-mp-parts-count", u64::from(count));
         }
     }))
-}
-
-/// Without versioning there is one version, called `null`.
-fn check_version(wanted: &GetObject) -> Result<(), S3Error> {
-    match wanted.version_id.as_deref() {
-        None | Some("null") => Ok(()),
-        Some(other) => Err(S3Error::from(ErrorCode::NoSuchVersion).with("VersionId", other.as_bytes())),
-    }
 }
 
 async fn first_piece(

@@ -1,7 +1,7 @@
 //! GetObjectAttributes.
 
 use stria_engine::{
-    calls::{FindPart, Lookup, Place},
+    calls::{FindPart, Place},
     object::{ObjectMeta, PartTable},
 };
 use stria_s3::{
@@ -11,10 +11,9 @@ use stria_s3::{
 };
 
 use super::{
-    Request,
-    delete_object::check_version,
-    name_key,
+    Request, name_key,
     object_meta::{wire_checksum, wire_class},
+    versions,
 };
 use crate::conn::{
     failure::Failure,
@@ -25,10 +24,9 @@ use crate::conn::{
 pub async fn get_object_attributes(request: &Request<'_>) -> Result<Reply, Failure> {
     let wanted = GetObjectAttributes::parse(request.route, request.head)?;
     let bucket = request.bucket()?;
-    check_version(wanted.version_id.as_deref())?;
-    let place = request.place(&bucket);
     // Pinned as for reading: the rows of the parts stay while they are asked for.
-    let lookup = Lookup { place: place.clone(), body: wanted.parts };
+    let lookup = versions::lookup(request, &bucket, wanted.parts)?;
+    let place = lookup.place.clone();
     let found = request.state.peers.call(place.pg, lookup).await;
     let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
     let _pin = found.pin.map(|pin| request.state.peers.guard(place.pg, pin));
@@ -51,6 +49,7 @@ pub async fn get_object_attributes(request: &Request<'_>) -> Result<Reply, Failu
     object_attributes(&mut out, &attributes);
     Ok(request.to.bytes(200, Some("application/xml"), out.into(), |out| {
         field(out, "Last-Modified", &stria_http::date::format_http(meta.modified_ms / 1000));
+        versions::write_id(out, &bucket, meta.version);
     }))
 }
 

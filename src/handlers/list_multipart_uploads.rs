@@ -16,7 +16,7 @@ use crate::conn::{failure::Failure, reply::Reply};
 
 /// A listed upload or common prefix.
 enum Entry {
-    Upload(UploadEntry),
+    Upload(Box<UploadEntry>),
     Prefix(String),
 }
 
@@ -115,7 +115,7 @@ async fn page(
                 break;
             }
             after = Some((upload.key.clone(), Some(upload.id)));
-            entries.push(Entry::Upload(upload));
+            entries.push(Entry::Upload(Box::new(upload)));
         }
         match again {
             Some(key) => after = Some((key, None)),

@@ -30,6 +30,7 @@ mod store_body;
 mod unset;
 mod upload_part;
 mod upload_part_copy;
+mod versions;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -156,6 +157,8 @@ fn name_key(error: Failure, key: &str) -> Failure {
     }
 }
 
+pub use versions::print as print_version;
+
 /// Serves one request up to its answer.
 pub async fn handle(
     state: &Rc<CoreState>,
@@ -234,6 +237,7 @@ async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, F
         Op::HeadBucket => head_bucket::head_bucket(request),
         Op::GetBucketLocation => get_bucket_location::get_bucket_location(request),
         Op::CreateBucket => create_bucket::create_bucket(request, body).await,
+        Op::ListObjectVersions => versions::list_object_versions(request).await,
         Op::GetObjectAttributes => get_object_attributes::get_object_attributes(request).await,
         Op::GetBucketAcl | Op::GetObjectAcl => acl::get_acl(request).await,
         Op::PutBucketAcl | Op::PutObjectAcl => acl::put_acl(request, body).await,

@@ -1,42 +1,42 @@
 //! GetObjectTagging, PutObjectTagging, DeleteObjectTagging.
 
-use stria_engine::calls::{Lookup, SetTags};
+use stria_engine::calls::SetTags;
 use stria_s3::config::tags::{OBJECT_TAGS_MAX, TagSet, write_tagging};
 
-use super::{Request, delete_object::check_version, name_key, store_body::read_document};
+use super::{Request, name_key, store_body::read_document, versions};
 use crate::conn::{body::Body, failure::Failure, reply::Reply};
 
 /// The tags of an object; none is a document without tags.
 pub async fn get_object_tagging(request: &Request<'_>) -> Result<Reply, Failure> {
     let bucket = request.bucket()?;
-    check_version(request.version_id()?.as_deref())?;
-    let place = request.place(&bucket);
-    let found = request.state.peers.call(place.pg, Lookup { place: place.clone(), body: false }).await;
+    let lookup = versions::lookup(request, &bucket, false)?;
+    let found = request.state.peers.call(lookup.place.pg, lookup).await;
     let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
     let mut out = Vec::with_capacity(256);
     write_tagging(&mut out, &TagSet::decode(&found.meta.tags));
-    Ok(request.to.xml(200, out))
+    Ok(request.to.bytes(200, Some("application/xml"), out.into(), |out| {
+        versions::write_id(out, &bucket, found.meta.version);
+    }))
 }
 
 /// Replaces the tags of an object.
 pub async fn put_object_tagging(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
     let xml = read_document(request, body).await?;
     let tags = TagSet::parse_document(&xml, OBJECT_TAGS_MAX)?;
-    set(request, tags).await?;
-    Ok(request.to.empty(200, |_| {}))
+    set(request, tags, 200).await
 }
 
 /// Removes the tags of an object.
 pub async fn delete_object_tagging(request: &Request<'_>) -> Result<Reply, Failure> {
-    set(request, TagSet::default()).await?;
-    Ok(request.to.empty(204, |_| {}))
+    set(request, TagSet::default(), 204).await
 }
 
-async fn set(request: &Request<'_>, tags: TagSet) -> Result<(), Failure> {
+async fn set(request: &Request<'_>, tags: TagSet, status: u16) -> Result<Reply, Failure> {
     let bucket = request.bucket()?;
-    check_version(request.version_id()?.as_deref())?;
+    let version = versions::parse(request.version_id()?.as_deref())?;
     let place = request.place(&bucket);
-    let change = SetTags { place: place.clone(), tags: tags.encode().into() };
+    let change = SetTags { place: place.clone(), version, tags: tags.encode().into() };
     let changed = request.state.peers.call(place.pg, change).await;
-    changed.map_err(|error| name_key(error.into(), request.route.key()))
+    let version = changed.map_err(|error| name_key(error.into(), request.route.key()))?;
+    Ok(request.to.empty(status, |out| versions::write_id(out, &bucket, version)))
 }

@@ -1,15 +1,24 @@
 //! PutObject.
 
-use stria_engine::{calls, object::ObjectMeta};
+use stria_engine::{
+    EngineError, calls,
+    calls::{Place, Written},
+    object::{ObjectMeta, Versioning},
+    precondition::WriteCondition,
+};
+use stria_meta::Bucket;
 use stria_s3::{
     checksum::{Algorithm, BodyHasher, ChecksumType},
     request::{PutObject, stored_length},
 };
 
+use stria_store::NewBody;
+
 use super::{
     Request, name_key,
     object_meta::{put_content, stored_checksum, write_checksum, write_condition},
     store_body::{from_request, payload_sha256},
+    versions,
 };
 use crate::conn::{
     body::Body,
@@ -33,11 +42,33 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
     let etag = meta.etag.to_string();
     let shown = meta.clone();
     let condition = write_condition(&wanted.conditions);
-    let put = calls::PutObject { place: place.clone(), meta, body: stored.body, condition };
-    let written = state.peers.call(place.pg, put).await;
-    written.map_err(|error| name_key(error.into(), request.route.key()))?;
+    let written = put_in(request, &bucket, place, meta, stored.body, condition).await;
+    let written = written.map_err(|error| name_key(error.into(), request.route.key()))?;
     Ok(to.empty(200, |out| {
+        if written.version.is_some() {
+            versions::write_id(out, &bucket, written.version);
+        }
         field(out, "ETag", format!("\"{etag}\"").as_bytes());
         write_checksum(out, &shown);
     }))
+}
+
+/// Puts an object the way its bucket keeps versions.
+///
+/// # Errors
+/// Of the engine.
+pub async fn put_in(
+    request: &Request<'_>,
+    bucket: &Bucket,
+    place: Place,
+    meta: ObjectMeta,
+    body: NewBody,
+    condition: WriteCondition,
+) -> Result<Written, EngineError> {
+    let peers = &request.state.peers;
+    let pg = place.pg;
+    match versions::mode(bucket) {
+        Versioning::Off => peers.call(pg, calls::PutObject { place, meta, body, condition }).await,
+        mode => peers.call(pg, calls::PutVersion { place, meta, body, condition, mode }).await,
+    }
 }

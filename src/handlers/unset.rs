@@ -1,17 +1,16 @@
 //! Reads of sub-resources that cannot be set yet: the answer of a bucket where they were never set.
 
-use stria_engine::calls::Lookup;
 use stria_s3::{S3Error, Scope, State, response::unset_document};
 
-use super::{Request, name_key};
+use super::{Request, name_key, versions};
 use crate::conn::{failure::Failure, reply::Reply};
 
 /// Finds the bucket, and in object scope the object, then says that nothing is set.
 pub async fn unset(request: &Request<'_>) -> Result<Reply, Failure> {
     let bucket = request.bucket()?;
     if request.route.operation.scope == Scope::Object {
-        let place = request.place(&bucket);
-        let found = request.state.peers.call(place.pg, Lookup { place: place.clone(), body: false }).await;
+        let lookup = versions::lookup(request, &bucket, false)?;
+        let found = request.state.peers.call(lookup.place.pg, lookup).await;
         found.map_err(|error| name_key(error.into(), request.route.key()))?;
     }
     if let State::UnsetError(code) = request.route.operation.state {

@@ -14,10 +14,11 @@ use stria_s3::{
 
 use super::{
     Request,
-    copy_object::{find_source, plain_hasher},
+    copy_object::{SOURCE_VERSION_HEADER, find_source, plain_hasher},
     object_meta::{stored_checksum, wire_checksum},
     store_body::from_object,
     upload_part::asked_algorithm,
+    versions,
 };
 use crate::conn::{failure::Failure, reply::Reply, stream::ObjectStream};
 
@@ -56,5 +57,8 @@ pub async fn upload_part_copy(request: &Request<'_>) -> Result<Reply, Failure> {
         checksum_type: None,
     };
     copy_result(&mut out, &result, true);
-    Ok(to.xml(200, out))
+    let source_bucket = request.bucket_named(&wanted.source.bucket)?;
+    Ok(to.bytes(200, Some("application/xml"), out.into(), |out| {
+        versions::write_id_as(SOURCE_VERSION_HEADER, out, &source_bucket, found.meta.version);
+    }))
 }

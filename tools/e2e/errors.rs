@@ -97,8 +97,10 @@ fn amazon_headers_must_be_signed() {
 #[test]
 fn operations_that_are_not_there() {
     let bucket = bucket("not-there");
-    let xml = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    put(&format!("{bucket}?versioning"), xml).expect_error(501, "NotImplemented");
+    put(&format!("{bucket}?encryption"), "<ServerSideEncryptionConfiguration/>")
+        .expect_error(501, "NotImplemented");
+    put(&format!("{bucket}?policy"), "{}").expect_error(501, "NotImplemented");
+    get(&format!("{bucket}/key?torrent")).expect_error(501, "NotImplemented");
     request("PATCH", &bucket).expect_error(405, "MethodNotAllowed");
     delete("/").expect_error(405, "MethodNotAllowed");
 }

@@ -23,4 +23,5 @@ mod presigned;
 mod ranges;
 mod server;
 mod sub_resources;
+mod versions;
 mod wire;

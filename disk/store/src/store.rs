@@ -293,6 +293,7 @@ impl<E: Env> Store<E> {
         };
         for record in records {
             let mut pg = self.pg(record.pg).borrow_mut();
+            let moved = moved_bodies(&record.changes);
             for mut change in record.changes {
                 if let Some(row) = &mut change.row {
                     row.home.segment = segment;
@@ -303,7 +304,7 @@ impl<E: Env> Store<E> {
                 if pg.pending.get(&change.key).is_some_and(|pending| pending.seq == change.seq) {
                     pg.pending.remove(&change.key);
                 }
-                self.publish_change(&mut pg, change, record.relocated, frame);
+                self.publish_change(&mut pg, change, record.relocated, frame, &moved);
             }
         }
         if flushed {
@@ -311,7 +312,14 @@ impl<E: Env> Store<E> {
         }
     }
 
-    fn publish_change(&self, pg: &mut Pg, change: PendingChange, relocated: bool, frame: u64) {
+    fn publish_change(
+        &self,
+        pg: &mut Pg,
+        change: PendingChange,
+        relocated: bool,
+        frame: u64,
+        moved: &[DataId],
+    ) {
         let current = pg.index.get(&change.key).map(|row| row.seq);
         // A relocated row is worth something only while it is the one that counts.
         if relocated && current != Some(change.seq) {
@@ -331,6 +339,7 @@ impl<E: Env> Store<E> {
         self.0.live_log_bytes.set(live - old.as_ref().map_or(0, |row| u64::from(row.home.bytes)));
         if let Some(Row { body: BodyRef::Extents(body), .. }) = old
             && new_id != Some(body.id)
+            && !moved.contains(&body.id)
         {
             self.0.dropped.borrow_mut().push_back((frame, body.id, body.extents.clone()));
         }
@@ -484,6 +493,15 @@ impl<E: Env> Store<E> {
         }
         Ok(())
     }
+}
+
+/// Bodies that rows of this record name: one that another row of the record gives up moved, and its space
+/// is still in use.
+fn moved_bodies(changes: &[PendingChange]) -> Vec<DataId> {
+    if changes.len() < 2 {
+        return Vec::new();
+    }
+    changes.iter().filter_map(|change| change.row.as_ref().and_then(extents_id)).collect()
 }
 
 fn extents_id(row: &Row) -> Option<DataId> {

@@ -26,11 +26,13 @@ pub struct S3Error {
     pub message: Option<&'static str>,
     /// More elements, in the order written.
     pub details: Vec<Detail>,
+    /// Header lines of the answer.
+    pub headers: Vec<Detail>,
 }
 
 impl From<ErrorCode> for S3Error {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, details: Vec::new() }
+        Self { code, message: None, details: Vec::new(), headers: Vec::new() }
     }
 }
 
@@ -38,7 +40,7 @@ impl S3Error {
     /// A code with a message of ours.
     #[must_use]
     pub fn new(code: ErrorCode, message: &'static str) -> Self {
-        Self { code, message: Some(message), details: Vec::new() }
+        Self { code, message: Some(message), details: Vec::new(), headers: Vec::new() }
     }
 
     /// `InvalidArgument` naming the argument and its value, as S3 does.
@@ -66,6 +68,13 @@ impl S3Error {
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &[u8]) -> Self {
         self.details.push(Detail { name, value: value[..value.len().min(8192)].into() });
+        self
+    }
+
+    /// Adds a header line to the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &[u8]) -> Self {
+        self.headers.push(Detail { name, value: value.into() });
         self
     }
 

@@ -279,7 +279,7 @@ operations! {
     GetBucketLocation Get Bucket [Location] [] None IMPLEMENTED;
     ListObjects Get Bucket [] [] None IMPLEMENTED;
     ListObjectsV2 Get Bucket [ListType] [] None IMPLEMENTED;
-    ListObjectVersions Get Bucket [Versions] [] None NOT_YET;
+    ListObjectVersions Get Bucket [Versions] [] None IMPLEMENTED;
     ListMultipartUploads Get Bucket [Uploads] [] None IMPLEMENTED;
     DeleteObjects Post Bucket [Delete] [] None IMPLEMENTED;
     PostObject Post Bucket [] [] FormData NOT_YET;
@@ -350,7 +350,7 @@ operations! {
     PutBucketTagging Put Bucket [Tagging] [] None IMPLEMENTED;
     DeleteBucketTagging Delete Bucket [Tagging] [] None IMPLEMENTED;
     GetBucketVersioning Get Bucket [Versioning] [] None document("VersioningConfiguration", "");
-    PutBucketVersioning Put Bucket [Versioning] [] None NOT_YET;
+    PutBucketVersioning Put Bucket [Versioning] [] None IMPLEMENTED;
     GetBucketWebsite Get Bucket [Website] [] None unset(ErrorCode::NoSuchWebsiteConfiguration);
     PutBucketWebsite Put Bucket [Website] [] None IMPLEMENTED;
     DeleteBucketWebsite Delete Bucket [Website] [] None IMPLEMENTED;
@@ -426,6 +426,6 @@ mod tests {
             let rows = OPERATIONS.iter().filter(|row| want(&row.state));
             rows.map(|row| row.op.name()).collect::<Vec<_>>().join(" ")
         };
-        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListMultipartUploads DeleteObjects PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
+        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketVersioning PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
     }
 }

@@ -15,8 +15,9 @@ use crate::{
     error::EngineError,
     keys::UploadId,
     list::{ListEntry, ListQuery},
-    object::ObjectMeta,
+    object::{ObjectMeta, Version, VersionSelector, Versioning},
     precondition::WriteCondition,
+    version_list::{VersionEntry, VersionQuery},
 };
 
 /// A bucket's key and the PG it falls into.
@@ -91,7 +92,10 @@ calls! {
     Release => (), release;
     PutObject => Result<Written, EngineError>, put_object;
     DeleteObject => Result<Deleted, EngineError>, delete_object;
-    SetTags => Result<(), EngineError>, set_tags;
+    PutVersion => Result<Written, EngineError>, put_version;
+    DeleteVersion => Result<Deleted, EngineError>, delete_version;
+    ListVersions => Result<(Vec<VersionEntry>, bool), EngineError>, list_versions;
+    SetTags => Result<Option<Version>, EngineError>, set_tags;
     CreateUpload => Result<(), EngineError>, create_upload;
     FindUpload => Result<ObjectMeta, EngineError>, find_upload;
     PutPart => Result<Written, EngineError>, put_part;
@@ -106,11 +110,13 @@ calls! {
     Relocate => Result<(), EngineError>, relocate;
 }
 
-/// Finds the current version of a key.
+/// Finds a version of a key.
 #[derive(Debug)]
 pub struct Lookup {
     /// The key.
     pub place: Place,
+    /// Which version.
+    pub version: VersionSelector,
     /// Whether the caller will read the body: then its space is pinned until [`Unpin`].
     pub body: bool,
 }
@@ -211,9 +217,50 @@ pub struct Written {
     pub hlc: Hlc,
     /// Last-Modified, milliseconds since 1970.
     pub modified_ms: u64,
+    /// Its version, where the key has versions.
+    pub version: Option<Version>,
 }
 
-/// Deletes the current version of a key.
+/// As [`PutObject`], in a bucket with versions.
+#[derive(Debug)]
+pub struct PutVersion {
+    /// The key.
+    pub place: Place,
+    /// Everything but the bytes; `modified_ms` and `version` are set at sequencing.
+    pub meta: ObjectMeta,
+    /// The bytes.
+    pub body: NewBody,
+    /// What must hold of the current version.
+    pub condition: WriteCondition,
+    /// Not `Off`.
+    pub mode: Versioning,
+}
+
+/// Puts a delete marker, or removes one version for good.
+#[derive(Debug)]
+pub struct DeleteVersion {
+    /// The key.
+    pub place: Place,
+    /// What must hold of the version that goes, or of the current one.
+    pub condition: WriteCondition,
+    /// `Current` puts a marker; others go for good.
+    pub version: VersionSelector,
+    /// Not `Off` when a marker is to be put.
+    pub mode: Versioning,
+}
+
+/// Lists the versions in those of the bucket's PGs that this core owns.
+#[derive(Debug)]
+pub struct ListVersions {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// PGs of this core.
+    pub pgs: Vec<PgId>,
+    /// What to list.
+    pub query: VersionQuery,
+}
+
+/// Deletes the object of a key that has no versions.
 #[derive(Debug)]
 pub struct DeleteObject {
     /// The key.
@@ -227,13 +274,19 @@ pub struct DeleteObject {
 pub struct Deleted {
     /// Whether there was something to delete.
     pub existed: bool,
+    /// The version that went, or that the marker got.
+    pub version: Option<Version>,
+    /// Whether that is a delete marker.
+    pub is_delete_marker: bool,
 }
 
-/// Replaces the tags of the current version of a key. Body and Last-Modified stay.
+/// Replaces the tags of a version of a key. Body and Last-Modified stay.
 #[derive(Debug)]
 pub struct SetTags {
     /// The key.
     pub place: Place,
+    /// Which version.
+    pub version: VersionSelector,
     /// In the wire's stored form; empty for none.
     pub tags: Box<[u8]>,
 }
@@ -322,6 +375,8 @@ pub struct CompleteUpload {
     pub meta: ObjectMeta,
     /// What must hold of the key.
     pub condition: WriteCondition,
+    /// What the bucket does with versions.
+    pub mode: Versioning,
 }
 
 /// Drops an upload and its parts.

@@ -8,6 +8,7 @@ use crate::{
     keys::UploadId,
     object::{
         ChecksumAlgorithm, ContentHeader, Etag, ObjectMeta, PartRun, PartTable, StorageClass, StoredChecksum,
+        Version, VersionId,
     },
 };
 
@@ -22,7 +23,15 @@ mod tag {
     pub const HOME_REGION: u8 = 3;
     pub const USER: u8 = 4;
     pub const TAGS: u8 = 5;
+    pub const VERSION: u8 = 6;
     // 16..=22 are `ContentHeader`.
+}
+
+mod flag {
+    pub const DELETE_MARKER: u8 = 1;
+    pub const NULL: u8 = 2;
+    pub const VERSIONED: u8 = 4;
+    pub const KNOWN: u8 = 7;
 }
 
 /// What a listing shows of a row.
@@ -38,6 +47,12 @@ pub struct RowHead {
     pub storage_class: StorageClass,
     /// Algorithm and whether the value is composite.
     pub checksum: Option<(ChecksumAlgorithm, bool)>,
+    /// Whether the row says that there is no object.
+    pub is_delete_marker: bool,
+    /// Whether clients know the version as `null`.
+    pub is_null: bool,
+    /// Whether the key has versions.
+    pub is_versioned: bool,
 }
 
 /// Encodes `meta`.
@@ -49,7 +64,7 @@ pub fn encode(meta: &ObjectMeta) -> Box<[u8]> {
     let mut out = Vec::with_capacity(HEAD_BYTES + 48);
     let checksum = meta.checksum.as_ref();
     out.push(ROW_FORMAT);
-    out.push(0);
+    out.push(flags(meta));
     out.push(meta.storage_class as u8);
     out.push(checksum.map_or(0, |c| c.algorithm as u8 | u8::from(c.composite) << 7));
     out.extend_from_slice(&meta.size.to_le_bytes());
@@ -70,6 +85,9 @@ pub fn encode(meta: &ObjectMeta) -> Box<[u8]> {
     if !meta.tags.is_empty() {
         field(&mut out, tag::TAGS, &[&meta.tags]);
     }
+    if let Some(version) = meta.version {
+        field(&mut out, tag::VERSION, &[&version.id.0.to_le_bytes()]);
+    }
     for (header, value) in &meta.headers {
         field(&mut out, *header as u8, &[value]);
     }
@@ -78,6 +96,20 @@ pub fn encode(meta: &ObjectMeta) -> Box<[u8]> {
         field(&mut out, tag::USER, &[&name_bytes.to_le_bytes(), name, value]);
     }
     out.into_boxed_slice()
+}
+
+fn flags(meta: &ObjectMeta) -> u8 {
+    let mut flags = 0;
+    if meta.is_delete_marker {
+        flags |= flag::DELETE_MARKER;
+    }
+    if let Some(version) = meta.version {
+        flags |= flag::VERSIONED;
+        if version.is_null {
+            flags |= flag::NULL;
+        }
+    }
+    flags
 }
 
 fn field(out: &mut Vec<u8>, tag: u8, pieces: &[&[u8]]) {
@@ -101,7 +133,7 @@ fn encode_run(run: &PartRun) -> [u8; 12] {
 #[must_use]
 pub fn decode_head(bytes: &[u8]) -> Option<RowHead> {
     let head = bytes.first_chunk::<HEAD_BYTES>()?;
-    if head[0] != ROW_FORMAT || head[1] != 0 {
+    if head[0] != ROW_FORMAT || head[1] & !flag::KNOWN != 0 {
         return None;
     }
     let checksum = match head[3] {
@@ -117,6 +149,9 @@ pub fn decode_head(bytes: &[u8]) -> Option<RowHead> {
         },
         storage_class: StorageClass::from_stored(head[2])?,
         checksum,
+        is_delete_marker: head[1] & flag::DELETE_MARKER != 0,
+        is_null: head[1] & flag::VERSIONED == 0 || head[1] & flag::NULL != 0,
+        is_versioned: head[1] & flag::VERSIONED != 0,
     })
 }
 
@@ -143,6 +178,8 @@ pub fn decode(bytes: &[u8]) -> Option<ObjectMeta> {
         parts: None,
         tags: Box::default(),
         home_region: None,
+        version: head.is_versioned.then_some(Version { id: VersionId(0), is_null: head.is_null }),
+        is_delete_marker: head.is_delete_marker,
     };
     let mut rest = &bytes[HEAD_BYTES..];
     while let Some((&tag, after_tag)) = rest.split_first() {
@@ -158,6 +195,7 @@ fn decode_field(meta: &mut ObjectMeta, tag: u8, value: &[u8]) -> Option<()> {
     match tag {
         tag::CHECKSUM => meta.checksum.as_mut()?.value = value.into(),
         tag::PARTS => meta.parts = Some(decode_parts(value)?),
+        tag::VERSION => meta.version.as_mut()?.id = VersionId(u128::from_le_bytes(value.try_into().ok()?)),
         tag::TAGS => meta.tags = value.into(),
         tag::HOME_REGION => meta.home_region = Some(value.into()),
         tag::USER => {
@@ -216,6 +254,8 @@ mod tests {
             parts: Some(PartTable::new(UploadId(77), [(1, 10_000), (2, 2_345)])),
             tags: b"tags"[..].into(),
             home_region: Some(b"eu-1"[..].into()),
+            version: Some(Version { id: VersionId(9 << 70), is_null: true }),
+            is_delete_marker: false,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     events::{EventSink, StorageEvent},
     keys::{self, UploadId},
     object::PartTable,
+    versions::LockedKeys,
 };
 
 /// Bounds of one core's engine.
@@ -46,6 +47,8 @@ pub(crate) struct Inner<E: Env> {
     part_writes: RefCell<FixedMap<UploadId, u32>>,
     drained: Notify,
     part_readers: RefCell<FixedMap<UploadId, PartReaders>>,
+    pub(crate) locked_keys: RefCell<LockedKeys>,
+    pub(crate) key_unlocked: Notify,
     sink: Box<dyn EventSink>,
 }
 
@@ -79,6 +82,8 @@ impl<E: Env> Engine<E> {
             part_writes: RefCell::default(),
             drained: Notify::default(),
             part_readers: RefCell::default(),
+            locked_keys: RefCell::default(),
+            key_unlocked: Notify::default(),
             sink,
         }))
     }

@@ -3,6 +3,8 @@
 use stria_base::ErrorClass;
 use stria_store::StoreError;
 
+use crate::object::Version;
+
 /// A failed engine call. Nothing of it took effect, except where a variant says otherwise.
 #[derive(Debug)]
 pub enum EngineError {
@@ -10,6 +12,17 @@ pub enum EngineError {
     NoSuchBucket,
     /// No such object.
     NoSuchKey,
+    /// No such version of the key.
+    NoSuchVersion,
+    /// The version asked for, or the current one, is a delete marker.
+    IsDeleteMarker {
+        /// Which.
+        version: Version,
+        /// When it was put, milliseconds since 1970.
+        modified_ms: u64,
+        /// Whether the request named it.
+        named: bool,
+    },
     /// No such multipart upload, or it was completed or aborted.
     NoSuchUpload,
     /// A precondition of the request does not hold against the newest durable state.

@@ -3,18 +3,23 @@
 //!
 //! ```text
 //! object   bucket:8be 01 key
+//! version  bucket:8be 02 escaped(key) !id:16be
 //! upload   bucket:8be 03 escaped(key) id:16be
 //! part     bucket:8be 04 id:16be number:2be
 //! ```
-//! `02` is kept for versions. `escaped` ends a key so that a longer key sorts after a shorter one
+//! Versions lie newest first, because their ids are inverted. `escaped` ends a key so that a longer key sorts after a shorter one
 //! whatever follows: `00` becomes `00 ff`, the end is `00 01`.
 
 use stria_base::BucketId;
+
+use crate::object::VersionId;
 
 /// Kinds of rows, the ninth byte of a row key.
 pub mod kind {
     /// The current version of an object.
     pub const OBJECT: u8 = 1;
+    /// A version of an object, delete markers among them.
+    pub const VERSION: u8 = 2;
     /// A multipart upload in progress.
     pub const UPLOAD: u8 = 3;
     /// An uploaded part, of an upload or of a completed object.
@@ -47,6 +52,44 @@ pub fn object(bucket: BucketId, key: &[u8]) -> Box<[u8]> {
 pub fn object_key(bucket: BucketId, row: &[u8]) -> Option<&[u8]> {
     let rest = row.strip_prefix(&bucket.0.to_be_bytes())?;
     rest.strip_prefix(&[kind::OBJECT])
+}
+
+/// Row key of a version of `key`.
+#[must_use]
+pub fn version(bucket: BucketId, key: &[u8], id: VersionId) -> Box<[u8]> {
+    let mut row = start(bucket, kind::VERSION, key.len() + 18);
+    escape_into(&mut row, key);
+    row.extend_from_slice(&(!id.0).to_be_bytes());
+    row.into_boxed_slice()
+}
+
+/// First row key versions of `key` or of a later key may have, below `after` and all newer ones when given.
+#[must_use]
+pub fn versions_from(bucket: BucketId, key: &[u8], after: Option<VersionId>) -> Box<[u8]> {
+    let mut row = start(bucket, kind::VERSION, key.len() + 19);
+    escape_into(&mut row, key);
+    if let Some(id) = after {
+        row.extend_from_slice(&(!id.0).to_be_bytes());
+        row.push(0);
+    }
+    row.into_boxed_slice()
+}
+
+/// First row key of versions of keys that start with `prefix`.
+#[must_use]
+pub fn versions_of_prefix(bucket: BucketId, prefix: &[u8]) -> Box<[u8]> {
+    let mut row = versions_from(bucket, prefix, None).into_vec();
+    // A prefix is no whole key: longer keys go on where its end mark would be.
+    row.truncate(row.len() - 2);
+    row.into_boxed_slice()
+}
+
+/// Key and id inside a version row key, when `row` is one of `bucket`.
+#[must_use]
+pub fn version_of(bucket: BucketId, row: &[u8]) -> Option<(Vec<u8>, VersionId)> {
+    let rest = row.strip_prefix(&bucket.0.to_be_bytes())?.strip_prefix(&[kind::VERSION])?;
+    let (key, id) = unescape(rest)?;
+    Some((key, VersionId(!u128::from_be_bytes(id.try_into().ok()?))))
 }
 
 /// Row key of an upload.
@@ -157,7 +200,18 @@ mod tests {
         }
 
         #[test]
+        fn versions_sort_by_key_then_newest_first(a: Vec<u8>, b: Vec<u8>, x: u128, y: u128) {
+            let (left, right) = (version(BUCKET, &a, VersionId(x)), version(BUCKET, &b, VersionId(y)));
+            prop_assert_eq!(left.cmp(&right), (&a, !x).cmp(&(&b, !y)));
+            prop_assert_eq!(version_of(BUCKET, &left), Some((a.clone(), VersionId(x))));
+            prop_assert!(versions_of_prefix(BUCKET, &a[..a.len() / 2]) <= left);
+            prop_assert!(versions_from(BUCKET, &a, None) < left);
+            prop_assert!(versions_from(BUCKET, &a, Some(VersionId(x))) > left);
+        }
+
+        #[test]
         fn decoding_never_panics(bytes: Vec<u8>) {
+            let _ = version_of(BUCKET, &bytes);
             let _ = upload_parts_of(BUCKET, &bytes);
             let _ = part_of(BUCKET, &bytes);
             let _ = object_key(BUCKET, &bytes);

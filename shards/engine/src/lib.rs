@@ -17,6 +17,8 @@ pub mod object;
 pub mod precondition;
 mod reads;
 mod tags;
+pub mod version_list;
+mod versions;
 mod writes;
 
 mod engine;

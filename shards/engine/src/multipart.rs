@@ -16,7 +16,8 @@ use crate::{
     engine::Engine,
     error::EngineError,
     keys,
-    object::{ObjectMeta, PartTable},
+    object::{ObjectMeta, PartTable, Versioning},
+    precondition::WriteCondition,
     reads::decode_row,
 };
 
@@ -66,7 +67,7 @@ impl<E: Env> Engine<E> {
         let key = keys::part(upload.place.bucket, upload.id, number);
         let put = Change::Put { key, meta: codec::encode(&meta), body };
         self.0.store.commit(upload.place.pg, vec![put])?.wait().await?;
-        Ok(Written { hlc, modified_ms: meta.modified_ms })
+        Ok(Written { hlc, modified_ms: meta.modified_ms, version: None })
     }
 
     pub(crate) async fn list_parts(&self, call: ListParts) -> Result<PartsPage, EngineError> {
@@ -96,13 +97,16 @@ impl<E: Env> Engine<E> {
     }
 
     pub(crate) async fn complete_upload(&self, call: CompleteUpload) -> Result<Written, EngineError> {
-        let CompleteUpload { upload: UploadPlace { place, id }, parts, mut meta, condition } = call;
+        let CompleteUpload { upload: UploadPlace { place, id }, parts, mut meta, condition, mode } = call;
         let _in_flight = self.begin_write(place.bucket)?;
         self.settle_parts(id).await;
         let object_key = keys::object(place.bucket, &place.key);
         let upload_key = keys::upload(place.bucket, &place.key, id);
         if self.newest(place.pg, &upload_key)?.meta.is_none() {
             return self.completed_before(&place, id, &meta).await;
+        }
+        if mode != Versioning::Off {
+            return self.complete_version(&place, id, parts, meta, (condition, mode)).await;
         }
         let mut newest = self.newest(place.pg, &object_key)?;
         Self::judge(&mut newest, condition).await?;
@@ -118,7 +122,38 @@ impl<E: Env> Engine<E> {
         self.0.store.commit(place.pg, changes)?.wait().await?;
         self.retire_replaced(&place, newest.meta.as_ref());
         self.emit_created(&place, &meta, hlc);
-        Ok(Written { hlc, modified_ms: meta.modified_ms })
+        Ok(Written { hlc, modified_ms: meta.modified_ms, version: None })
+    }
+
+    /// Completes an upload in a bucket with versions.
+    async fn complete_version(
+        &self,
+        place: &Place,
+        id: keys::UploadId,
+        parts: Vec<PickedPart>,
+        mut meta: ObjectMeta,
+        (condition, mode): (WriteCondition, Versioning),
+    ) -> Result<Written, EngineError> {
+        let _lock = self.lock_key(&keys::object(place.bucket, &place.key)).await;
+        let mut current = self.current_of(place, mode).await?;
+        let upload_key = keys::upload(place.bucket, &place.key, id);
+        if self.newest(place.pg, &upload_key)?.meta.is_none() {
+            // Another Complete or an Abort of the same upload had its turn first.
+            return self.completed_before(place, id, &meta).await;
+        }
+        condition.judge(current.as_ref().map(|row| row.meta.etag))?;
+        let unpicked = self.check_picked(place, id, &parts)?;
+        meta.parts = Some(PartTable::new(id, parts.iter().map(|part| (part.number, part.bytes))));
+        let (hlc, mut changes, retired) =
+            self.version_changes(place, &mut meta, NewBody::None, current.as_mut(), mode)?;
+        changes.push(Change::Delete { key: upload_key });
+        changes.extend(
+            unpicked.into_iter().map(|number| Change::Delete { key: keys::part(place.bucket, id, number) }),
+        );
+        self.0.store.commit(place.pg, changes)?.wait().await?;
+        self.retire_replaced(place, retired.as_ref());
+        self.emit_created(place, &meta, hlc);
+        Ok(Written { hlc, modified_ms: meta.modified_ms, version: meta.version })
     }
 
     /// A repeated Complete finds its upload gone; when the object is the one it made, the answer is the
@@ -137,7 +172,11 @@ impl<E: Env> Engine<E> {
         if let Some(ticket) = newest.pending {
             ticket.wait().await?;
         }
-        Ok(Written { hlc: stria_base::Hlc::new(meta.modified_ms, 0), modified_ms: meta.modified_ms })
+        Ok(Written {
+            hlc: stria_base::Hlc::new(meta.modified_ms, 0),
+            modified_ms: meta.modified_ms,
+            version: meta.version,
+        })
     }
 
     /// Each picked part must still be the row the caller did its arithmetic on. Returns the numbers of

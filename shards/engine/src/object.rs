@@ -301,6 +301,42 @@ impl PartTable {
     }
 }
 
+/// A version of a key: newer ones have greater numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VersionId(pub u128);
+
+/// Which version of its key an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its place among the versions.
+    pub id: VersionId,
+    /// Whether clients know it as `null`: written while versioning was suspended, or before it was enabled.
+    pub is_null: bool,
+}
+
+/// A version as a request names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionSelector {
+    /// The newest.
+    Current,
+    /// The one called `null`.
+    Null,
+    /// By its id.
+    Id(VersionId),
+}
+
+/// What a bucket does with the versions of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versioning {
+    /// There is one version, replaced in place.
+    #[default]
+    Off,
+    /// Every write makes a version.
+    Enabled,
+    /// Every write replaces the null version; others stay.
+    Suspended,
+}
+
 /// Everything about an object but its bytes. Also the shape of upload rows (size 0) and part rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
@@ -324,6 +360,11 @@ pub struct ObjectMeta {
     pub tags: Box<[u8]>,
     /// The region that ordered this write.
     pub home_region: Option<Box<[u8]>>,
+    /// Set once the key has versions: then the row of the current version carries no body, its version
+    /// row does. `None` is the null version, alone in its row.
+    pub version: Option<Version>,
+    /// Whether this version says that there is no object.
+    pub is_delete_marker: bool,
 }
 
 /// `home_region` when a row names none.
@@ -344,6 +385,8 @@ impl ObjectMeta {
             parts: None,
             tags: Box::default(),
             home_region: None,
+            version: None,
+            is_delete_marker: false,
         }
     }
 

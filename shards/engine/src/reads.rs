@@ -8,13 +8,13 @@ use stria_env::Env;
 use stria_store::{BodyRef, InlineRef, Row, Store};
 
 use crate::{
-    calls::{FindPart, Found, FoundBody, FoundPart, List, Lookup, Pin, Unpin},
+    calls::{FindPart, Found, FoundBody, FoundPart, List, Lookup, Pin, Place, Unpin},
     codec,
     engine::Engine,
     error::EngineError,
     keys,
     list::{self, ListEntry, RowScan},
-    object::ObjectMeta,
+    object::{ObjectMeta, Version, VersionSelector},
 };
 
 /// A row's parts that outlive the borrow of the index.
@@ -49,9 +49,7 @@ fn see(row: Option<&Row>) -> Option<Result<Seen, EngineError>> {
 
 impl<E: Env> Engine<E> {
     pub(crate) async fn lookup(&self, call: Lookup) -> Result<Found, EngineError> {
-        let row_key = keys::object(call.place.bucket, &call.place.key);
-        let seen = self.0.store.row(call.place.pg, &row_key, see).ok_or(EngineError::NoSuchKey)??;
-        let Seen { meta, row, hlc } = seen;
+        let Seen { meta, row, hlc } = self.see_version(&call.place, call.version, call.body)?;
         if !call.body {
             return Ok(Found { meta, hlc, body: FoundBody::None, pin: None });
         }
@@ -69,6 +67,58 @@ impl<E: Env> Engine<E> {
             }
         };
         Ok(Found { meta, hlc, body, pin })
+    }
+
+    /// The row of the version asked for; with its body, when that lies in another row.
+    fn see_version(
+        &self,
+        place: &Place,
+        wanted: VersionSelector,
+        with_body: bool,
+    ) -> Result<Seen, EngineError> {
+        let store = &self.0.store;
+        let version_row = |id| {
+            let row_key = keys::version(place.bucket, &place.key, id);
+            store.row(place.pg, &row_key, see).ok_or(EngineError::NoSuchVersion)?
+        };
+        let row_key = keys::object(place.bucket, &place.key);
+        let current = || store.row(place.pg, &row_key, see).transpose();
+        let seen = match wanted {
+            VersionSelector::Current => match current()? {
+                None => return Err(self.no_current(place)),
+                Some(Seen { meta: ObjectMeta { version: Some(version), .. }, .. }) if with_body => {
+                    version_row(version.id)?
+                }
+                Some(seen) => seen,
+            },
+            VersionSelector::Null => match current()?.filter(|seen| seen.meta.version.is_none()) {
+                Some(seen) => seen,
+                None => version_row(self.null_version(place).ok_or(EngineError::NoSuchVersion)?)?,
+            },
+            VersionSelector::Id(id) => version_row(id)?,
+        };
+        let by_number = matches!(wanted, VersionSelector::Id(_));
+        match seen.meta.version {
+            // A null version is not found by the number it has inside.
+            Some(version) if by_number && version.is_null => Err(EngineError::NoSuchVersion),
+            Some(version) if seen.meta.is_delete_marker => {
+                let modified_ms = seen.meta.modified_ms;
+                Err(EngineError::IsDeleteMarker { version, modified_ms, named: true })
+            }
+            _ => Ok(seen),
+        }
+    }
+
+    /// Why a key has no current row: it never was, or its newest version is a delete marker.
+    pub(crate) fn no_current(&self, place: &Place) -> EngineError {
+        match self.newest_version(place, None) {
+            Some((id, head)) if head.is_delete_marker => EngineError::IsDeleteMarker {
+                version: Version { id, is_null: head.is_null },
+                modified_ms: head.modified_ms,
+                named: false,
+            },
+            _ => EngineError::NoSuchKey,
+        }
     }
 
     /// The bytes of an inline body, from the cache or from the log.

@@ -1,72 +1,74 @@
 //! Changes of an object's tags: the row is written again, its body stays where it is.
 //!
-//! Invariant: what is written again is the newest sequenced row, so no write in between is undone. Runs on
-//! the owner core.
+//! Invariant: what is written again is the newest sequenced row, so no write in between is undone; of a key
+//! with versions, the current row and its version row keep the same tags. Runs on the owner core.
 
 use stria_env::Env;
-use stria_store::{BodyRef, Change, NewBody, Row, Ticket};
+use stria_store::{Change, NewBody};
 
 use crate::{
-    calls::SetTags, codec, engine::Engine, error::EngineError, events::StorageEvent, keys,
-    object::ObjectMeta, reads::decode_row,
+    calls::SetTags,
+    codec,
+    engine::Engine,
+    error::EngineError,
+    events::StorageEvent,
+    keys,
+    object::{Version, VersionSelector},
+    versions::Settled,
 };
 
-/// The newest row of a key, as far as rewriting it needs.
-enum Newest {
-    /// Not durable yet: its body cannot be named.
-    Pending(Ticket),
-    /// Visible.
-    Row(Box<(u64, ObjectMeta, BodyRef)>),
-}
-
-fn newest_of(row: Option<&Row>, pending: Option<Ticket>) -> Result<Newest, EngineError> {
-    if let Some(ticket) = pending {
-        return Ok(Newest::Pending(ticket));
-    }
-    let row = row.ok_or(EngineError::NoSuchKey)?;
-    Ok(Newest::Row(Box::new((row.seq, decode_row(row)?, row.body.clone()))))
-}
-
 impl<E: Env> Engine<E> {
-    pub(crate) async fn set_tags(&self, call: SetTags) -> Result<(), EngineError> {
-        let SetTags { place, tags } = call;
+    pub(crate) async fn set_tags(&self, call: SetTags) -> Result<Option<Version>, EngineError> {
+        let SetTags { place, version: asked, tags } = call;
         let _in_flight = self.begin_write(place.bucket)?;
-        let row_key = keys::object(place.bucket, &place.key);
+        let current_key = keys::object(place.bucket, &place.key);
+        let _lock = self.lock_key(&current_key).await;
         loop {
-            let (seq, mut meta, body) = match self.0.store.newest(place.pg, &row_key, newest_of)? {
-                // Also when the write before fails: then this one must not be based on it.
-                Newest::Pending(ticket) => {
-                    ticket.wait().await?;
-                    continue;
-                }
-                Newest::Row(row) => *row,
+            let current = self.settled(place.pg, &current_key).await?;
+            let current_version = current.as_ref().and_then(|row| row.meta.version);
+            let wanted = match asked {
+                VersionSelector::Current if current.is_none() => return Err(self.no_current(&place)),
+                VersionSelector::Current => current_version,
+                VersionSelector::Null if current.is_some() && current_version.is_none() => None,
+                VersionSelector::Null => Some(self.null_version(&place).ok_or(EngineError::NoSuchVersion)?)
+                    .map(|id| Version { id, is_null: true }),
+                VersionSelector::Id(id) => Some(Version { id, is_null: false }),
             };
-            // A row with an inline body carries it: the old frame may be cleaned away.
-            let body = match body {
-                BodyRef::None => NewBody::None,
-                BodyRef::Extents(extents) => NewBody::Extents(Box::new((*extents).clone())),
-                BodyRef::Inline(inline) => {
-                    NewBody::Inline { id: inline.id, bytes: self.inline_body(&inline).await? }
+            let (row_key, row) = match wanted {
+                None => (current_key.clone(), current),
+                Some(version) => {
+                    let row_key = keys::version(place.bucket, &place.key, version.id);
+                    let row = self.settled(place.pg, &row_key).await?;
+                    (row_key, row)
                 }
             };
-            let unchanged = self.0.store.newest(place.pg, &row_key, |row, pending| {
-                pending.is_none() && row.is_some_and(|row| row.seq == seq)
-            });
-            if !unchanged {
+            let Some(Settled { seq, mut meta, body, .. }) = row else {
+                return Err(EngineError::NoSuchVersion);
+            };
+            if let (true, Some(version)) = (meta.is_delete_marker, meta.version) {
+                let (modified_ms, named) = (meta.modified_ms, asked != VersionSelector::Current);
+                return Err(EngineError::IsDeleteMarker { version, modified_ms, named });
+            }
+            let body = self.body_again(&body).await?;
+            if !self.is_newest(place.pg, &row_key, seq) {
                 continue;
             }
-            meta.tags = tags;
-            let put = Change::Put { key: row_key, meta: codec::encode(&meta), body };
+            meta.tags.clone_from(&tags);
+            let encoded = codec::encode(&meta);
+            let mut changes = vec![Change::Put { key: row_key, meta: encoded.clone(), body }];
+            if wanted.is_some() && current_version == wanted {
+                changes.push(Change::Put { key: current_key.clone(), meta: encoded, body: NewBody::None });
+            }
             let hlc = self.0.store.next_hlc();
-            self.0.store.commit(place.pg, vec![put])?.wait().await?;
+            self.0.store.commit(place.pg, changes)?.wait().await?;
             self.emit(|| StorageEvent::ObjectTagged {
                 bucket: place.bucket,
                 key: place.key.as_ref().into(),
-                version_id: None,
+                version_id: wanted.filter(|version| !version.is_null).map(|version| version.id.0),
                 hlc,
                 is_removal: meta.tags.is_empty(),
             });
-            return Ok(());
+            return Ok(meta.version);
         }
     }
 }

@@ -85,7 +85,7 @@ impl<E: Env> Engine<E> {
             self.0.cache.borrow_mut().put(id, bytes);
         }
         self.emit_created(place, &meta, hlc);
-        Ok(Written { hlc, modified_ms: meta.modified_ms })
+        Ok(Written { hlc, modified_ms: meta.modified_ms, version: None })
     }
 
     /// Drops the parts of the object that `newest` says was replaced or deleted, if it had any.
@@ -99,7 +99,7 @@ impl<E: Env> Engine<E> {
         self.emit(|| StorageEvent::ObjectCreated {
             bucket: place.bucket,
             key: place.key.as_ref().into(),
-            version_id: None,
+            version_id: meta.version.filter(|version| !version.is_null).map(|version| version.id.0),
             hlc,
             size: meta.size,
             etag: meta.etag.to_string(),
@@ -117,7 +117,7 @@ impl<E: Env> Engine<E> {
             if let Some(ticket) = newest.pending {
                 ticket.wait().await?;
             }
-            return Ok(Deleted { existed: false });
+            return Ok(Deleted { existed: false, version: None, is_delete_marker: false });
         };
         let hlc = self.0.store.next_hlc();
         self.0.store.commit(place.pg, vec![Change::Delete { key: row_key }])?.wait().await?;
@@ -129,7 +129,7 @@ impl<E: Env> Engine<E> {
             hlc,
             is_delete_marker: false,
         });
-        Ok(Deleted { existed: true })
+        Ok(Deleted { existed: true, version: None, is_delete_marker: false })
     }
 
     pub(crate) async fn allocate(&self, call: Allocate) -> Result<Grant, EngineError> {
@@ -147,11 +147,14 @@ impl<E: Env> Engine<E> {
 
     pub(crate) async fn seal_bucket(&self, call: SealBucket) -> Result<bool, EngineError> {
         self.seal(call.bucket).await;
+        // The least row of a bucket is an object's; versions, delete markers among them, come next.
         let first = keys::object(call.bucket, b"");
         for pg in self.0.store.pgs() {
             let mut empty = true;
             self.0.store.scan(pg, Bound::Included(&first), |row, _| {
-                empty = keys::object_key(call.bucket, row).is_none();
+                empty = !keys::bucket_and_kind(row).is_some_and(|(bucket, kind)| {
+                    bucket == call.bucket && matches!(kind, keys::kind::OBJECT | keys::kind::VERSION)
+                });
                 ControlFlow::Break(())
             });
             if !empty {
@@ -212,7 +215,9 @@ impl<E: Env> Engine<E> {
         self.0.store.scan(pg, Bound::Unbounded, |row_key, row| {
             match keys::bucket_and_kind(row_key) {
                 Some((bucket, _)) if !exists(bucket) => dead.push(row_key.into()),
-                Some((_, keys::kind::OBJECT)) => owners.extend(table_of(&row.meta).map(|table| table.id)),
+                Some((_, keys::kind::OBJECT | keys::kind::VERSION)) => {
+                    owners.extend(table_of(&row.meta).map(|table| table.id))
+                }
                 Some((bucket, keys::kind::UPLOAD)) => {
                     owners.extend(keys::upload_parts_of(bucket, row_key).map(|(_, id)| id));
                 }

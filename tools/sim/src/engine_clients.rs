@@ -20,6 +20,7 @@ use stria_engine::{
     events::CollectingSink,
     keys::{self, UploadId},
     list::ListQuery,
+    object::{VersionSelector, Versioning},
     precondition::WriteCondition,
 };
 use stria_env::Env;
@@ -122,7 +123,10 @@ impl EngineLife {
     /// Looks a key up and reads all of it.
     pub(crate) async fn lookup(&self, bucket: BucketId, key: usize) -> Option<Object> {
         let (place, engine) = self.place(bucket, key);
-        let found = match (Lookup { place: place.clone(), body: true }).run(engine).await {
+        let found = match (Lookup { place: place.clone(), version: VersionSelector::Current, body: true })
+            .run(engine)
+            .await
+        {
             Ok(found) => found,
             Err(EngineError::NoSuchKey) => return None,
             Err(error) => panic!("looking up {:?}: {error}", KEYS[key]),
@@ -331,6 +335,7 @@ impl EngineLife {
             parts: parts.iter().map(|(part, _)| *part).collect(),
             meta: meta_of(&object),
             condition: WriteCondition::Always,
+            mode: Versioning::Off,
         };
         match call(&listed).run(engine).await {
             Ok(_) => {

@@ -46,6 +46,19 @@ pub fn tagging(document: &mut Element) -> Checked {
     TagSet::of(document, BUCKET_TAGS_MAX).map(drop)
 }
 
+/// A state must be named; deletes that need a second factor are not to be had.
+pub fn versioning(document: &mut Element) -> Checked {
+    if document.text_of("MfaDelete") == Some("Enabled") {
+        let message = "Mfa Authentication must be used for this request";
+        return Err(S3Error::new(ErrorCode::AccessDenied, message));
+    }
+    if document.child("Status").is_none() {
+        return Err(ErrorCode::IllegalVersioningConfigurationException.into());
+    }
+    document.children.retain(|child| child.name == "Status");
+    Ok(())
+}
+
 /// Switches left out are off.
 pub fn public_access_block(document: &mut Element) -> Checked {
     for name in ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"] {

@@ -18,6 +18,10 @@ const TAG: Content = Of(&[one("Key", Text), one("Value", Text)]);
 /// `Tagging`
 pub const TAGGING: Content = Of(&[one("TagSet", Of(&[many("Tag", TAG)]))]);
 
+/// `VersioningConfiguration`
+pub const VERSIONING: Content =
+    Of(&[maybe("Status", ENABLED_SUSPENDED), maybe("MfaDelete", ENABLED_DISABLED)]);
+
 /// `AccelerateConfiguration`
 pub const ACCELERATE: Content = Of(&[maybe("Status", ENABLED_SUSPENDED)]);
 

@@ -73,6 +73,13 @@ pub static KINDS: &[Kind] = &[
         204,
     ),
     kind(
+        "versioning",
+        "VersioningConfiguration",
+        documents::VERSIONING,
+        checks::versioning,
+        (Op::PutBucketVersioning, Op::GetBucketVersioning, None),
+    ),
+    kind(
         "cors",
         "CORSConfiguration",
         documents::CORS,

@@ -59,7 +59,7 @@ pub struct ListObjects {
     pub encode_url: bool,
 }
 
-fn encode_url(route: &Route<'_>) -> Result<bool, S3Error> {
+pub(super) fn encode_url(route: &Route<'_>) -> Result<bool, S3Error> {
     match text(route.query, "encoding-type")? {
         None => Ok(false),
         Some(value) if value.eq_ignore_ascii_case("url") => Ok(true),

@@ -14,6 +14,7 @@ mod object;
 #[cfg(test)]
 mod tests;
 mod unsupported;
+mod versions;
 
 use stria_base::limits::{PART_COUNT_MAX, PUT_BYTES_MAX};
 use stria_http::{BodyFraming, Query};
@@ -30,6 +31,7 @@ pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletePart, CreateMultipartUpload, UploadPart,
 };
 pub use object::{GetObject, PutObject};
+pub use versions::ListObjectVersions;
 
 /// The length of a body to be stored, in bytes: of the payload, when it is aws-chunked (`decoded`, from
 /// `x-amz-decoded-content-length`), else of the message.

@@ -44,7 +44,7 @@ fn contents(xml: &mut Writer<'_>, entry: &Contents<'_>, encode_url: bool) {
     xml.close("Contents");
 }
 
-fn common_prefixes(xml: &mut Writer<'_>, prefixes: &[&str], encode_url: bool) {
+pub(super) fn common_prefixes(xml: &mut Writer<'_>, prefixes: &[&str], encode_url: bool) {
     for prefix in prefixes {
         xml.open("CommonPrefixes");
         key_text(xml, "Prefix", prefix, encode_url);
@@ -52,7 +52,7 @@ fn common_prefixes(xml: &mut Writer<'_>, prefixes: &[&str], encode_url: bool) {
     }
 }
 
-fn optional_key(xml: &mut Writer<'_>, element: &str, key: Option<&str>, encode_url: bool) {
+pub(super) fn optional_key(xml: &mut Writer<'_>, element: &str, key: Option<&str>, encode_url: bool) {
     if let Some(key) = key {
         key_text(xml, element, key, encode_url);
     }

@@ -8,6 +8,7 @@ mod list;
 mod multipart;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use stria_http::percent::{Keep, encode};
 
@@ -21,6 +22,7 @@ pub use list::{
     list_objects_v2, list_uploads,
 };
 pub use multipart::{CompleteResult, ListPartsResult, PartEntry, complete_upload, create_upload, list_parts};
+pub use versions::{ListVersionsResult, VersionRow, list_versions};
 
 /// Who owns a bucket, an object or an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub enum DeleteOutcome<'a> {
         key: &'a str,
         /// The version asked for.
         version_id: Option<&'a str>,
+        /// The delete marker that was put, or that went.
+        delete_marker: Option<&'a str>,
     },
     /// It is still there.
     Failed {
@@ -141,10 +145,14 @@ pub fn delete_objects<'a>(
     for outcome in outcomes {
         match outcome {
             DeleteOutcome::Deleted { .. } if quiet => {}
-            DeleteOutcome::Deleted { key, version_id } => {
+            DeleteOutcome::Deleted { key, version_id, delete_marker } => {
                 xml.open("Deleted");
                 xml.text("Key", key);
                 xml.optional("VersionId", version_id);
+                if let Some(marker) = delete_marker {
+                    xml.boolean("DeleteMarker", true);
+                    xml.text("DeleteMarkerVersionId", marker);
+                }
                 xml.close("Deleted");
             }
             DeleteOutcome::Failed { key, version_id, error } => {

@@ -306,7 +306,7 @@ fn parts() {
 fn deletes_and_copies() {
     let error = crate::S3Error::from(ErrorCode::AccessDenied);
     let outcomes = [
-        DeleteOutcome::Deleted { key: "a", version_id: None },
+        DeleteOutcome::Deleted { key: "a", version_id: None, delete_marker: None },
         DeleteOutcome::Failed { key: "b", version_id: Some("null"), error: &error },
     ];
     check(

@@ -1,0 +1,210 @@
+//! Versions as the wire names them, and ListObjectVersions.
+//!
+//! Invariant: a version id printed here parses to the same version; `null` stays a name. Runs on the
+//! accepting core.
+
+use stria_engine::{
+    calls::{ListVersions, Lookup},
+    codec::RowHead,
+    object::{Version, VersionId, VersionSelector, Versioning},
+    version_list::{VersionEntry, VersionQuery, merge},
+};
+use stria_env::{Env, sync::oneshot};
+use stria_http::response;
+use stria_meta::Bucket;
+use stria_s3::{
+    S3Error,
+    request::ListObjectVersions,
+    response::{ListVersionsResult, Owner, VersionRow, list_versions as write_versions},
+};
+
+use super::{
+    Request,
+    list_objects::{OWNER_NAME, pgs_by_core},
+    object_meta::{checksum_type, wire_algorithm, wire_class},
+};
+use crate::conn::{
+    failure::Failure,
+    reply::{Reply, field},
+};
+
+/// Bytes of XML an entry takes, about.
+const ENTRY_XML_BYTES: usize = 450;
+
+/// What a bucket does with versions.
+pub fn mode(bucket: &Bucket) -> Versioning {
+    match bucket.configs.get("versioning") {
+        Some(stored) if stored.contains("<Status>Enabled</Status>") => Versioning::Enabled,
+        Some(stored) if stored.contains("<Status>Suspended</Status>") => Versioning::Suspended,
+        _ => Versioning::Off,
+    }
+}
+
+/// A version id as clients see it: 32 hex digits, or `null`.
+pub fn print(version: Version) -> String {
+    if version.is_null { "null".to_owned() } else { format!("{:032x}", version.id.0) }
+}
+
+/// The version a request names.
+///
+/// # Errors
+/// `InvalidArgument` for a text that no version of ours has.
+pub fn parse(text: Option<&str>) -> Result<VersionSelector, S3Error> {
+    let Some(text) = text else { return Ok(VersionSelector::Current) };
+    if text == "null" {
+        return Ok(VersionSelector::Null);
+    }
+    let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = u128::from_str_radix(text, 16).ok().filter(|_| hex);
+    let bad = || S3Error::argument("Invalid version id specified", "versionId", text.as_bytes());
+    id.map(|id| VersionSelector::Id(VersionId(id))).ok_or_else(bad)
+}
+
+/// What to look up for this request.
+///
+/// # Errors
+/// Of [`parse`].
+pub fn lookup(request: &Request<'_>, bucket: &Bucket, body: bool) -> Result<Lookup, S3Error> {
+    let version = parse(request.version_id()?.as_deref())?;
+    Ok(Lookup { place: request.place(bucket), version, body })
+}
+
+/// Writes `x-amz-version-id`, in a bucket that has or had versions.
+pub fn write_id(out: &mut response::Head<'_>, bucket: &Bucket, version: Option<Version>) {
+    write_id_as("x-amz-version-id", out, bucket, version);
+}
+
+/// As [`write_id`], under another name.
+pub fn write_id_as(
+    name: &'static str,
+    out: &mut response::Head<'_>,
+    bucket: &Bucket,
+    version: Option<Version>,
+) {
+    match version {
+        Some(version) => field(out, name, print(version).as_bytes()),
+        None if mode(bucket) != Versioning::Off => field(out, name, b"null"),
+        None => {}
+    }
+}
+
+/// ListObjectVersions.
+pub async fn list_object_versions(request: &Request<'_>) -> Result<Reply, Failure> {
+    let wanted = ListObjectVersions::parse(request.route)?;
+    let bucket = request.bucket()?;
+    let after = match (&wanted.key_marker, wanted.version_id_marker.as_deref()) {
+        (None, _) => None,
+        (Some(key), None) => Some((key.as_bytes().into(), None)),
+        (Some(key), Some(marker)) => {
+            let id = match parse(Some(marker))? {
+                VersionSelector::Id(id) => Some(id),
+                _ => null_of(request, &bucket, key).await?,
+            };
+            Some((key.as_bytes().into(), id))
+        }
+    };
+    let query = VersionQuery {
+        prefix: wanted.prefix.as_bytes().into(),
+        delimiter: wanted.delimiter.as_deref().unwrap_or_default().as_bytes().into(),
+        after,
+        entries_max: wanted.max_keys,
+    };
+    let (entries, more) = entries(request, &bucket, query).await?;
+    let etags: Vec<String> = entries
+        .iter()
+        .map(|entry| entry.version.as_ref().map_or(String::new(), |(_, head)| head.etag.to_string()))
+        .collect();
+    let ids: Vec<String> =
+        entries.iter().map(|entry| entry.version.as_ref().map_or(String::new(), id_of)).collect();
+    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let mut rows = Vec::with_capacity(entries.len());
+    let mut prefixes = Vec::new();
+    for ((entry, etag), id) in entries.iter().zip(&etags).zip(&ids) {
+        let Ok(key) = std::str::from_utf8(&entry.key) else { continue };
+        match &entry.version {
+            Some((_, head)) => rows.push(row(key, entry, head, (etag, id), owner)),
+            None => prefixes.push(key),
+        }
+    }
+    let last = entries.last().filter(|_| more);
+    let result = ListVersionsResult {
+        bucket: &bucket.name,
+        prefix: &wanted.prefix,
+        key_marker: wanted.key_marker.as_deref().unwrap_or_default(),
+        version_id_marker: wanted.version_id_marker.as_deref().unwrap_or_default(),
+        next_key_marker: last.and_then(|entry| std::str::from_utf8(&entry.key).ok()),
+        next_version_id_marker: last.and(ids.last()).map(String::as_str).filter(|id| !id.is_empty()),
+        delimiter: wanted.delimiter.as_deref(),
+        max_keys: wanted.max_keys,
+        encode_url: wanted.encode_url,
+        versions: &rows,
+        common_prefixes: &prefixes,
+    };
+    let mut out = Vec::with_capacity(rows.len() * ENTRY_XML_BYTES + 512);
+    write_versions(&mut out, &result);
+    Ok(request.to.xml(200, out))
+}
+
+fn id_of((id, head): &(VersionId, RowHead)) -> String {
+    print(Version { id: *id, is_null: head.is_null })
+}
+
+fn row<'r>(
+    key: &'r str,
+    entry: &VersionEntry,
+    head: &RowHead,
+    (etag, version_id): (&'r str, &'r str),
+    owner: Owner<'r>,
+) -> VersionRow<'r> {
+    VersionRow {
+        key,
+        version_id,
+        is_latest: entry.is_latest,
+        is_delete_marker: head.is_delete_marker,
+        last_modified_unix_ms: head.modified_ms,
+        etag,
+        checksum: head
+            .checksum
+            .map(|(algorithm, composite)| (wire_algorithm(algorithm), checksum_type(composite))),
+        size_bytes: head.size,
+        storage_class: wire_class(head.storage_class),
+        owner,
+    }
+}
+
+/// Where the null version of a key stands, so that a page can begin behind it.
+async fn null_of(request: &Request<'_>, bucket: &Bucket, key: &str) -> Result<Option<VersionId>, Failure> {
+    let query = VersionQuery {
+        prefix: key.as_bytes().into(),
+        entries_max: usize::MAX - 1,
+        ..VersionQuery::default()
+    };
+    let (found, _) = entries(request, bucket, query).await?;
+    let of_key = found.iter().take_while(|entry| *entry.key == *key.as_bytes());
+    Ok(of_key.filter_map(|entry| entry.version.as_ref()).find(|(_, head)| head.is_null).map(|(id, _)| *id))
+}
+
+/// One page over all cores that hold PGs of the bucket: one message to each.
+async fn entries(
+    request: &Request<'_>,
+    bucket: &Bucket,
+    query: VersionQuery,
+) -> Result<(Vec<VersionEntry>, bool), Failure> {
+    if query.entries_max == 0 {
+        return Ok((Vec::new(), false));
+    }
+    let entries_max = query.entries_max;
+    let mut waiting = Vec::new();
+    for (core, pgs) in pgs_by_core(request, bucket) {
+        let call = ListVersions { bucket: bucket.bucket_id(), pgs, query: query.clone() };
+        let (sender, receiver) = oneshot();
+        let peers = request.state.peers.clone();
+        request.state.env.spawn(async move { sender.send(peers.call_core(core, call).await) });
+        waiting.push(receiver);
+    }
+    let mut pages = Vec::with_capacity(waiting.len());
+    for page in waiting {
+        pages.push(page.await.ok_or(Failure::Gone)??);
+    }
+    Ok(merge(pages, entries_max))
+}
