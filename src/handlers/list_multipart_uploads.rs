@@ -41,9 +41,11 @@ pub async fn list_multipart_uploads(request: &Request<'_>) -> Result<Reply, Fail
     let shown: Vec<(String, String, &UploadEntry)> = entries
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Upload(upload) => {
-                Some((String::from_utf8_lossy(&upload.key).into_owned(), print_upload_id(upload.id), upload))
-            }
+            Entry::Upload(upload) => Some((
+                String::from_utf8_lossy(&upload.key).into_owned(),
+                print_upload_id(upload.id),
+                &**upload,
+            )),
             Entry::Prefix(_) => None,
         })
         .collect();
