@@ -128,22 +128,24 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves until a signal asks the process to end; then tells the cores.
+    /// Serves until a signal asks the process to end; then tells the cores. Calls `ready` once signals are heeded:
+    /// who reads that the server is up may stop it at once.
     ///
     /// # Errors
     /// When tokio cannot start or the admin port cannot be served.
-    pub fn run(self) -> std::io::Result<()> {
+    pub fn run(self, ready: impl FnOnce()) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.serve())
+        runtime.block_on(self.serve(ready))
     }
 
-    async fn serve(mut self) -> std::io::Result<()> {
+    async fn serve(mut self, ready: impl FnOnce()) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         self.admin.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.admin)?;
         tokio::spawn(crate::admin::serve(listener, self.cores.clone(), self.about));
+        ready();
         loop {
             tokio::select! {
                 request = self.requests.recv() => match request {

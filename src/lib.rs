@@ -15,6 +15,7 @@ pub mod conn;
 pub mod control;
 pub mod core_loop;
 pub mod datadir;
+pub mod devices;
 pub mod error_map;
 pub mod handlers;
 pub mod maintenance;
