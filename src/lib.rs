@@ -22,6 +22,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod open;
 pub mod peers;
+pub mod ports;
 pub mod real_env;
 pub mod serve;
 pub mod state;

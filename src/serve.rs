@@ -20,11 +20,12 @@ use tokio::sync::mpsc as control_queue;
 use crate::{
     admin::About,
     config::{Config, IoBackend, print_size},
-    control::{CONTROL_QUEUE, Control, Cores, bind},
+    control::{CONTROL_QUEUE, Control, Cores},
     core_loop::{self, MemoryShares, Ready, Start},
     datadir::{self, Credentials, DataDir, DataDirError, STORE_FORMAT, StoreRecord, VolumeRecord},
     devices::{self, DeviceError},
     open::{Meeting, OpenError, VolumePath},
+    ports::{Holder, bind},
     state::Shared,
 };
 
@@ -50,6 +51,8 @@ pub enum ServeError {
         address: SocketAddr,
         /// Why.
         error: std::io::Error,
+        /// Who listens there already, when it can be found out.
+        holder: Option<Holder>,
     },
     /// A core.
     Core {
@@ -101,11 +104,15 @@ impl std::fmt::Display for ServeError {
         match self {
             Self::DataDir(error) => write!(f, "{error}"),
             Self::Meta(error) => write!(f, "{error}"),
-            Self::Bind { option, address, error } => {
+            Self::Bind { option, address, error, holder } => {
                 write!(f, "cannot listen on {address}: {error}")?;
                 match error.kind() {
                     std::io::ErrorKind::AddrInUse => {
-                        write!(f, "; another program uses the port: stop it, or give another with --{option}")
+                        f.write_str("; another program uses the port")?;
+                        if let Some(Holder { pid, name }) = holder {
+                            write!(f, " (pid {pid}, {name})")?;
+                        }
+                        write!(f, ": stop it, or give another with --{option}")
                     }
                     std::io::ErrorKind::PermissionDenied => {
                         write!(
@@ -353,7 +360,7 @@ fn start_cores(
         let thread = thread::Builder::new().name(format!("core-{i}")).spawn(move || core_loop::run(start));
         threads.push(thread.map_err(ServeError::Reactor)?);
     }
-    Ok(Started { threads, inboxes: Cores(inboxes), requests, ready })
+    Ok(Started { threads, inboxes: Cores::new(inboxes), requests, ready })
 }
 
 fn wait_ready(
