@@ -5,14 +5,17 @@
 //! thread with tokio; talks to data cores through bounded queues.
 
 use std::{
-    net::{SocketAddr, TcpListener as StdListener},
-    sync::Arc,
-    time::{Duration, Instant},
+    net::TcpListener as StdListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use stria_base::BucketId;
 use stria_meta::{Bucket, Command, MetaError, MetaStore, MetaStoreError, Snapshot};
-use stria_runtime::Inbox;
+use stria_runtime::{Inbox, InboxFull};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::CoreReport;
@@ -74,22 +77,75 @@ pub enum CoreMessage {
     /// Buckets changed.
     Snapshot(Arc<Snapshot>, oneshot::Sender<()>),
     /// Copy your counters.
-    Report(oneshot::Sender<CoreReport>),
+    Report(oneshot::Sender<CoreReport>, Asked),
     /// Finish what is in flight, make it durable, end.
     Stop,
 }
 
+/// How long a core may take to answer with its counters before it counts as hung.
+const REPORT_WAIT: Duration = Duration::from_secs(2);
+/// Questions a core may have unanswered: a hung one must not have its inbox filled by whoever looks after it.
+const REPORTS_ASKED_MAX: u32 = 8;
+/// Pause between two attempts to reach a core whose inbox is full.
+const INBOX_RETRY: Duration = Duration::from_millis(1);
+
+/// One question not yet answered, counted for as long as it lives.
+pub struct Asked(Arc<AtomicU32>);
+
+impl Asked {
+    fn one_more(count: &Arc<AtomicU32>) -> Option<Self> {
+        let asked = Self(count.clone());
+        (count.fetch_add(1, Ordering::Relaxed) < REPORTS_ASKED_MAX).then_some(asked)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One core as the control thread reaches it.
+#[derive(Clone)]
+struct Reach {
+    inbox: Inbox<CoreMessage>,
+    asked: Arc<AtomicU32>,
+}
+
+impl Reach {
+    /// Sends, waiting for room without blocking the control thread.
+    async fn send(&self, mut message: CoreMessage) {
+        while let Err(InboxFull(back)) = self.inbox.try_send(message) {
+            message = back;
+            tokio::time::sleep(INBOX_RETRY).await;
+        }
+    }
+
+    /// Asks for the counters; `None` when too many questions wait already.
+    fn ask(&self) -> Option<oneshot::Receiver<CoreReport>> {
+        let (sender, receiver) = oneshot::channel();
+        let asked = Asked::one_more(&self.asked)?;
+        self.inbox.try_send(CoreMessage::Report(sender, asked)).is_ok().then_some(receiver)
+    }
+}
+
 /// The cores as the control thread reaches them.
 #[derive(Clone)]
-pub struct Cores(pub Vec<Inbox<CoreMessage>>);
+pub struct Cores(Vec<Reach>);
 
 impl Cores {
+    /// Through their inboxes, in the order of their ids.
+    #[must_use]
+    pub fn new(inboxes: Vec<Inbox<CoreMessage>>) -> Self {
+        Self(inboxes.into_iter().map(|inbox| Reach { inbox, asked: Arc::default() }).collect())
+    }
+
     /// Publishes a snapshot and waits until every core has it.
     pub async fn publish(&self, snapshot: &Arc<Snapshot>) {
         let mut taken = Vec::new();
-        for inbox in &self.0 {
+        for core in &self.0 {
             let (sender, receiver) = oneshot::channel();
-            inbox.send_blocking(CoreMessage::Snapshot(snapshot.clone(), sender));
+            core.send(CoreMessage::Snapshot(snapshot.clone(), sender)).await;
             taken.push(receiver);
         }
         for receiver in taken {
@@ -98,14 +154,13 @@ impl Cores {
         }
     }
 
-    /// Every core's counters; a core that ended has none.
+    /// Every core's counters; a core that ended, or does not answer within two seconds, has none.
     pub async fn reports(&self) -> Vec<CoreReport> {
+        let deadline = tokio::time::Instant::now() + REPORT_WAIT;
+        let asked: Vec<_> = self.0.iter().filter_map(Reach::ask).collect();
         let mut reports = Vec::new();
-        for inbox in &self.0 {
-            let (sender, receiver) = oneshot::channel();
-            if inbox.try_send(CoreMessage::Report(sender)).is_ok()
-                && let Ok(report) = receiver.await
-            {
+        for receiver in asked {
+            if let Ok(Ok(report)) = tokio::time::timeout_at(deadline, receiver).await {
                 reports.push(report);
             }
         }
@@ -113,9 +168,9 @@ impl Cores {
     }
 
     /// Tells every core to end.
-    pub fn stop(&self) {
-        for inbox in &self.0 {
-            inbox.send_blocking(CoreMessage::Stop);
+    pub async fn stop(&self) {
+        for core in &self.0 {
+            core.send(CoreMessage::Stop).await;
         }
     }
 }
@@ -135,22 +190,24 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves until a signal asks the process to end; then tells the cores.
+    /// Serves until a signal asks the process to end; then tells the cores. Calls `ready` once signals are heeded:
+    /// who reads that the server is up may stop it at once.
     ///
     /// # Errors
     /// When tokio cannot start or the admin port cannot be served.
-    pub fn run(self) -> std::io::Result<()> {
+    pub fn run(self, ready: impl FnOnce()) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.serve())
+        runtime.block_on(self.serve(ready))
     }
 
-    async fn serve(mut self) -> std::io::Result<()> {
+    async fn serve(mut self, ready: impl FnOnce()) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         self.admin.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.admin)?;
         tokio::spawn(crate::admin::serve(listener, self.cores.clone(), self.about));
+        ready();
         loop {
             tokio::select! {
                 request = self.requests.recv() => match request {
@@ -158,8 +215,8 @@ impl Control {
                     // Every core has ended.
                     None => return Ok(()),
                 },
-                _ = terminate.recv() => self.cores.stop(),
-                _ = interrupt.recv() => self.cores.stop(),
+                _ = terminate.recv() => self.cores.stop().await,
+                _ = interrupt.recv() => self.cores.stop().await,
             }
         }
     }
@@ -199,26 +256,4 @@ async fn apply(
     };
     cores.publish(&snapshot).await;
     Ok(snapshot)
-}
-
-/// How long a port may stay taken: the kernel takes a killed process's ring down after it has reported
-/// the process dead, and until then the ring holds the listeners.
-const BIND_WAIT: Duration = Duration::from_secs(3);
-const BIND_RETRY: Duration = Duration::from_millis(10);
-
-/// Binds a port, with the remedy in the message. Blocks while the port is taken, but not for long.
-///
-/// # Errors
-/// One line for the operator.
-pub fn bind(option: &'static str, address: SocketAddr) -> Result<StdListener, crate::serve::ServeError> {
-    let give_up = Instant::now() + BIND_WAIT;
-    loop {
-        match StdListener::bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < give_up => {
-                std::thread::sleep(BIND_RETRY);
-            }
-            Err(error) => return Err(crate::serve::ServeError::Bind { option, address, error }),
-        }
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use stria_base::{BucketId, CoreId};
-use stria_engine::{Engine, EngineConfig, events::NoSink};
+use stria_engine::{Engine, EngineConfig, events::CountingSink};
 use stria_env::{
     Env,
     sync::{Either, Notify, race},
@@ -154,7 +154,8 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         }
     };
     let engine_config = EngineConfig { cache_bytes_max: shares.cache, index_bytes_max: shares.index };
-    let engine = Engine::new(opened.store, opened.volumes, engine_config, Box::new(NoSink));
+    let events = CountingSink::default();
+    let engine = Engine::new(opened.store, opened.volumes, engine_config, Box::new(events.clone()));
     let known: std::collections::BTreeSet<BucketId> =
         snapshot.buckets.values().map(|bucket| bucket.bucket_id()).collect();
     let swept = engine.sweep(|bucket| known.contains(&bucket)).await;
@@ -183,6 +184,7 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         keys: RefCell::new(KeyCache::new()),
         date: RefCell::new(DateCache::default()),
         counters: Counters::default(),
+        events,
         stopping: Cell::new(false),
         stop: Notify::default(),
         connections: Cell::new(0),
@@ -204,7 +206,7 @@ async fn take_messages(state: Rc<CoreState>, inbox: InboxReceiver<CoreMessage>) 
                 *state.snapshot.borrow_mut() = snapshot;
                 let _ = taken.send(());
             }
-            CoreMessage::Report(reply) => {
+            CoreMessage::Report(reply, _asked) => {
                 let _ = reply.send(state.report());
             }
             CoreMessage::Stop => state.begin_stop(),

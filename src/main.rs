@@ -1,6 +1,6 @@
 //! The `stria` binary: its commands, nothing else.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{ArgMatches, Command};
 use stria::{
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("serve", flags)) => configured(flags).and_then(|config| {
             start_log(config.log_level);
-            serve::serve(config, &mut |line| println!("{line}")).map_err(|error| error.to_string())
+            serve::serve(config, &mut show).map_err(|error| error.to_string())
         }),
         Some(("info", flags)) => configured(flags).and_then(|config| info(&config)),
         Some(("options", flags)) => {
@@ -47,6 +47,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a line for a person. That nobody reads it any more is no reason to end a server.
+fn show(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn configured(flags: &ArgMatches) -> Result<Config, String> {

@@ -5,6 +5,7 @@
 
 use std::{cell::Cell, collections::BTreeMap, fmt::Write};
 
+use stria_engine::events::EventKind;
 use stria_runtime::CoreStats;
 use stria_s3::Op;
 use stria_store::StoreStats;
@@ -72,6 +73,8 @@ pub struct CoreReport {
     pub refused: u64,
     /// Bytes, hits and misses of the body cache.
     pub cache: (usize, u64, u64),
+    /// Storage events, in the order of [`EventKind::ALL`].
+    pub events: [u64; EventKind::ALL.len()],
     /// The reactor.
     pub runtime: CoreStats,
     /// The store.
@@ -99,6 +102,7 @@ impl crate::state::CoreState {
             accepted: counters.accepted.get(),
             refused: counters.refused.get(),
             cache: self.peers.engine().cache().borrow().stats(),
+            events: self.events.counts(),
             runtime: runtime.stats(),
             store: self.peers.engine().store().stats(),
             uring: !matches!(runtime.backend(), stria_runtime::ActiveBackend::Epoll),
@@ -179,6 +183,13 @@ pub fn prometheus(reports: &[CoreReport]) -> String {
                     report.core
                 );
             }
+        }
+    }
+    let name = "stria_events_total";
+    let _ = writeln!(out, "# HELP {name} Committed changes by kind.\n# TYPE {name} counter");
+    for report in reports {
+        for (kind, count) in EventKind::ALL.into_iter().zip(report.events) {
+            let _ = writeln!(out, "{name}{{core=\"{}\",kind=\"{}\"}} {count}", report.core, kind.name());
         }
     }
     let name = "stria_request_seconds_total";

@@ -20,10 +20,12 @@ use tokio::sync::mpsc as control_queue;
 use crate::{
     admin::About,
     config::{Config, IoBackend, print_size},
-    control::{CONTROL_QUEUE, Control, Cores, bind},
+    control::{CONTROL_QUEUE, Control, Cores},
     core_loop::{self, MemoryShares, Ready, Start},
     datadir::{self, Credentials, DataDir, DataDirError, STORE_FORMAT, StoreRecord, VolumeRecord},
+    devices::{self, DeviceError},
     open::{Meeting, OpenError, VolumePath},
+    ports::{Holder, bind},
     state::Shared,
 };
 
@@ -49,6 +51,8 @@ pub enum ServeError {
         address: SocketAddr,
         /// Why.
         error: std::io::Error,
+        /// Who listens there already, when it can be found out.
+        holder: Option<Holder>,
     },
     /// A core.
     Core {
@@ -68,13 +72,8 @@ pub enum ServeError {
         /// Cores the budget has room for.
         cores_max: u64,
     },
-    /// A device is too small, or cannot be asked for its size.
-    Device {
-        /// Which.
-        path: std::path::PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
+    /// A device given for a new store.
+    Device(DeviceError),
     /// Another process uses a volume.
     Busy {
         /// Which.
@@ -85,6 +84,12 @@ pub enum ServeError {
 impl From<DataDirError> for ServeError {
     fn from(error: DataDirError) -> Self {
         Self::DataDir(error)
+    }
+}
+
+impl From<DeviceError> for ServeError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
     }
 }
 
@@ -99,11 +104,15 @@ impl std::fmt::Display for ServeError {
         match self {
             Self::DataDir(error) => write!(f, "{error}"),
             Self::Meta(error) => write!(f, "{error}"),
-            Self::Bind { option, address, error } => {
+            Self::Bind { option, address, error, holder } => {
                 write!(f, "cannot listen on {address}: {error}")?;
                 match error.kind() {
                     std::io::ErrorKind::AddrInUse => {
-                        write!(f, "; another program uses the port: stop it, or give another with --{option}")
+                        f.write_str("; another program uses the port")?;
+                        if let Some(Holder { pid, name }) = holder {
+                            write!(f, " (pid {pid}, {name})")?;
+                        }
+                        write!(f, ": stop it, or give another with --{option}")
                     }
                     std::io::ErrorKind::PermissionDenied => {
                         write!(
@@ -124,11 +133,7 @@ impl std::fmt::Display for ServeError {
                 f,
                 "the memory budget has room for {cores_max} cores, not {cores}; raise --memory or lower --cores"
             ),
-            Self::Device { path, error } => write!(
-                f,
-                "cannot use {} as a device: {error}; give a block device this user may read and write",
-                path.display()
-            ),
+            Self::Device(error) => write!(f, "{error}"),
             Self::Busy { path } => write!(
                 f,
                 "{} is in use by another process; stop it, no two servers may share a volume",
@@ -164,7 +169,6 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
     let cores = start_cores(&config, &shared, &record, volumes, meta.snapshot())?;
     let ready = wait_ready(&cores.ready, config.cores)?;
     directory.keep_store(&record)?;
-    banner(&config, &credentials, are_new, &directory, &ready, backend_note.as_deref(), started, print);
     let about = About {
         started,
         cores: config.cores,
@@ -172,7 +176,10 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
         memory_bytes: config.memory_bytes,
     };
     let control = Control { meta, cores: cores.inboxes, requests: cores.requests, admin, about };
-    control.run().map_err(ServeError::Reactor)?;
+    let show = || {
+        banner(&config, &credentials, are_new, &directory, &ready, backend_note.as_deref(), started, print)
+    };
+    control.run(show).map_err(ServeError::Reactor)?;
     for core in cores.threads {
         match core.join() {
             Ok(ended) => ended.map_err(ServeError::Reactor)?,
@@ -240,7 +247,7 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
             format: STORE_FORMAT,
             uuid: format!("{:032x}", datadir::random_uuid()),
             pg_count: config.pg_count,
-            volumes: device_volumes(config)?,
+            volumes: devices::divide(&config.devices, config.cores)?,
         },
     };
     let on_devices = record.volumes.iter().any(|volume| volume.bytes.is_some());
@@ -287,48 +294,6 @@ fn check_fixed(config: &Config, record: &StoreRecord) -> Result<(), ServeError> 
         return Err(DataDirError::FixedOption { option: "device", made_with }.into());
     }
     Ok(())
-}
-
-/// Divides the devices among the cores: as many volumes on each as it takes for every core to have one.
-fn device_volumes(config: &Config) -> Result<Vec<VolumeRecord>, ServeError> {
-    let mut volumes = Vec::new();
-    if config.devices.is_empty() {
-        return Ok(volumes);
-    }
-    let per_device = usize::from(config.cores).div_ceil(config.devices.len()) as u64;
-    for path in &config.devices {
-        let failed = |error| ServeError::Device { path: path.clone(), error };
-        let path = path.canonicalize().map_err(failed)?;
-        let bytes = device_bytes(&path).map_err(failed)?;
-        /// Whole segments, so that slices stay aligned whatever the erase blocks are.
-        const SLICE_ALIGN: u64 = 64 << 20;
-        let slice = bytes / per_device / SLICE_ALIGN * SLICE_ALIGN;
-        if slice < 4 * SLICE_ALIGN {
-            let message = format!("{} per core is too little, 256 MiB is the least", print_size(slice));
-            return Err(failed(std::io::Error::new(std::io::ErrorKind::StorageFull, message)));
-        }
-        for nth in 0..per_device {
-            volumes.push(VolumeRecord { path: path.clone(), base_bytes: nth * slice, bytes: Some(slice) });
-        }
-    }
-    // Core i allocates on volume i first: neighbours on different devices.
-    let count = config.devices.len();
-    let mut spread: Vec<VolumeRecord> = Vec::with_capacity(volumes.len());
-    for nth in 0..per_device as usize {
-        for device in 0..count {
-            spread.push(volumes[device * per_device as usize + nth].clone());
-        }
-    }
-    Ok(spread)
-}
-
-fn device_bytes(path: &Path) -> std::io::Result<u64> {
-    use std::io::{Seek, SeekFrom};
-    use std::os::unix::fs::FileTypeExt;
-    if !std::fs::metadata(path)?.file_type().is_block_device() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no block device"));
-    }
-    std::fs::OpenOptions::new().read(true).write(true).open(path)?.seek(SeekFrom::End(0))
 }
 
 fn shared(config: &Config, credentials: &Credentials, pg_count: u16) -> Shared {
@@ -395,7 +360,7 @@ fn start_cores(
         let thread = thread::Builder::new().name(format!("core-{i}")).spawn(move || core_loop::run(start));
         threads.push(thread.map_err(ServeError::Reactor)?);
     }
-    Ok(Started { threads, inboxes: Cores(inboxes), requests, ready })
+    Ok(Started { threads, inboxes: Cores::new(inboxes), requests, ready })
 }
 
 fn wait_ready(

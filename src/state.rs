@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
+use stria_engine::events::CountingSink;
 use stria_env::{Env, sync::Notify};
 use stria_http::date::DateCache;
 use stria_meta::{Bucket, Snapshot};
@@ -57,6 +58,8 @@ pub struct CoreState {
     pub date: RefCell<DateCache>,
     /// Counters.
     pub counters: Counters,
+    /// Events of this core's engine, counted.
+    pub events: CountingSink,
     /// Set when the process is to end.
     pub stopping: Cell<bool>,
     /// Rung when it is set, and when a connection ends while it is.

@@ -110,7 +110,7 @@ async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) ->
     };
     let mut operation = None;
     let outcome = handlers::handle(state, input, head, &to, &mut operation).await;
-    let reply = match outcome {
+    let mut reply = match outcome {
         handlers::Outcome::Reply(reply, body_done) => {
             if !body_done {
                 after = Next::Linger;
@@ -125,6 +125,13 @@ async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) ->
         }
         handlers::Outcome::FailedInOrder(error) => error_reply(&to, &error, head.path(), operation),
     };
+    if after == Next::Request && state.stopping.get() {
+        after = Next::Close;
+    }
+    // What was found out after the head was made: the rest of the body is not read, or the process is to end.
+    if after != Next::Request && !to.close {
+        reply.announce_close();
+    }
     let status = reply.status;
     let sent = send(state, input, reply).await;
     state.counters.answered(operation, status, state.env.runtime().now_ns() - started_ns);

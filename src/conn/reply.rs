@@ -36,6 +36,16 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
+impl Reply {
+    /// Says that the connection closes after this answer, where the head does not say so yet.
+    pub fn announce_close(&mut self) {
+        let end = self.head.len() - b"\r\n".len();
+        assert_eq!(&self.head[end..], b"\r\n", "a head ends in an empty line");
+        self.head.truncate(end);
+        self.head.extend_from_slice(b"Connection: close\r\n\r\n");
+    }
+}
+
 /// Builds the heads of one request's answer.
 pub struct ReplyTo<'a> {
     /// The core.

@@ -31,7 +31,7 @@ pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result
     };
     state.control.try_send(create).map_err(|_| S3Error::from(ErrorCode::SlowDown))?;
     match answer.await.unwrap_or(Err(ControlError::Unavailable)) {
-        Ok(_) => {}
+        Ok(bucket) => state.peers.engine().bucket_created(bucket.bucket_id()),
         Err(error) => return again_or(request, error),
     }
     Ok(to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())))

@@ -34,6 +34,7 @@ pub async fn delete_bucket(request: &Request<'_>) -> Result<Reply, Failure> {
         }
         return Err(error.into());
     }
+    peers.engine().bucket_deleted(id);
     let everywhere = peers.clone();
     request.state.env.spawn(async move {
         for core in everywhere.cores() {

@@ -81,6 +81,7 @@ fn sigterm_lets_a_request_in_flight_end() {
     connection.write(&framed[1 << 20..]);
     let answer = connection.answer("PUT").expect(200);
     assert_eq!(answer.header("x-amz-request-id").map(str::len), Some(16));
+    assert_eq!(answer.must("connection"), "close");
     assert!(connection.is_closed());
     assert!(server.wait().success());
     let server = Server::start(folder.path());

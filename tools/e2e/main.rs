@@ -14,6 +14,7 @@ mod checksums;
 mod client;
 mod conditionals;
 mod copy;
+mod edges;
 mod errors;
 mod lifecycle;
 mod listing;

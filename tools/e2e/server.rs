@@ -113,12 +113,27 @@ impl Server {
 
     /// With more flags.
     pub fn start_with(data: &Path, flags: &[&str]) -> Self {
-        let ports = Ports::free();
+        Self::start_so(Ports::free(), data, flags)
+    }
+
+    /// On these ports.
+    pub fn start_on(ports: Ports, data: &Path) -> Self {
+        Self::start_so(ports, data, &[])
+    }
+
+    fn start_so(ports: Ports, data: &Path, flags: &[&str]) -> Self {
         let child = command(ports, data).args(flags).stderr(Stdio::null()).spawn().expect("the server");
         let mut server = Self { ports, data: data.to_owned(), child };
         let child = &mut server.child;
-        wait_ready(ports.s3, || child.try_wait().expect("a child").map(|status| status.to_string()));
+        for port in [ports.admin, ports.s3] {
+            wait_ready(port, || child.try_wait().expect("a child").map(|status| status.to_string()));
+        }
         server
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its data directory.

@@ -106,7 +106,11 @@ impl fmt::Display for StoreError {
                 write!(f, "block {block} of body {:032x} on volume {} does not verify", id.0, volume.0)
             }
             Self::ReadOnly { pg } => write!(f, "placement group {} needs repair and is read-only", pg.0),
-            Self::NotAVolume { volume } => write!(f, "volume {} carries no store", volume.0),
+            Self::NotAVolume { volume } => write!(
+                f,
+                "volume {} carries no store; a drive may be missing or exchanged: attach the one it was on",
+                volume.0
+            ),
             Self::NoSuperblock { volume, valid } => write!(
                 f,
                 "volume {}: {valid} of 4 superblock copies verify and no two agree; restore it from a replica or a backup",
@@ -129,7 +133,7 @@ impl fmt::Display for StoreError {
             Self::Foreign { volume, found } => {
                 write!(
                     f,
-                    "in the place of volume {} lies volume {} or one of another store",
+                    "in the place of volume {} lies volume {} or one of another store; attach the drive it was on",
                     volume.0, found.0
                 )
             }

@@ -13,7 +13,7 @@ use crate::{
     cache::BodyCache,
     calls::Pin,
     error::EngineError,
-    events::{EventSink, StorageEvent},
+    events::{EventKind, EventSink, StorageEvent},
     keys::{self, UploadId},
     object::PartTable,
     versions::LockedKeys,
@@ -197,7 +197,20 @@ impl<E: Env> Engine<E> {
         drop(self.0.store.commit(pg, changes));
     }
 
-    pub(crate) fn emit(&self, event: impl FnOnce() -> StorageEvent) {
+    /// A bucket was made; buckets are made elsewhere, and their events come once per node like all others.
+    pub fn bucket_created(&self, bucket: BucketId) {
+        let hlc = self.0.store.next_hlc();
+        self.emit(EventKind::BucketCreated, || StorageEvent::BucketCreated { bucket, hlc });
+    }
+
+    /// A bucket went away.
+    pub fn bucket_deleted(&self, bucket: BucketId) {
+        let hlc = self.0.store.next_hlc();
+        self.emit(EventKind::BucketDeleted, || StorageEvent::BucketDeleted { bucket, hlc });
+    }
+
+    pub(crate) fn emit(&self, kind: EventKind, event: impl FnOnce() -> StorageEvent) {
+        self.0.sink.note(kind);
         if self.0.sink.wants_events() {
             self.0.sink.emit(event());
         }

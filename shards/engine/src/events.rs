@@ -1,7 +1,10 @@
 //! The stream of what happened: one event per committed change, emitted after the commit is durable.
-//! Notifications, replication and the change feed will read it; today's sinks are none and a collector.
+//! Notifications, replication and the change feed will read it; today's sinks are counters, none and a collector.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use stria_base::{BucketId, Hlc};
 
@@ -65,10 +68,43 @@ pub enum StorageEvent {
     },
 }
 
+/// What kind of change an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum EventKind {
+    /// [`StorageEvent::ObjectCreated`].
+    ObjectCreated,
+    /// [`StorageEvent::ObjectDeleted`].
+    ObjectDeleted,
+    /// [`StorageEvent::BucketCreated`].
+    BucketCreated,
+    /// [`StorageEvent::BucketDeleted`].
+    BucketDeleted,
+}
+
+impl EventKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] =
+        [Self::ObjectCreated, Self::ObjectDeleted, Self::BucketCreated, Self::BucketDeleted];
+
+    /// As a metric labels it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ObjectCreated => "object_created",
+            Self::ObjectDeleted => "object_deleted",
+            Self::BucketCreated => "bucket_created",
+            Self::BucketDeleted => "bucket_deleted",
+        }
+    }
+}
+
 /// Where a core's events go. Called on that core, after durability, in commit order per PG; it must not block.
 pub trait EventSink {
     /// Takes one event.
     fn emit(&self, event: StorageEvent);
+    /// Takes note that there was one, whether or not it is built.
+    fn note(&self, _kind: EventKind) {}
     /// Whether anyone listens; when not, events are not even built.
     fn wants_events(&self) -> bool {
         true
@@ -80,6 +116,29 @@ pub struct NoSink;
 
 impl EventSink for NoSink {
     fn emit(&self, _event: StorageEvent) {}
+    fn wants_events(&self) -> bool {
+        false
+    }
+}
+
+/// Counts events by their kind and keeps nothing: what a server has while nobody subscribes. Clones count together.
+#[derive(Clone, Default)]
+pub struct CountingSink(Rc<[Cell<u64>; EventKind::ALL.len()]>);
+
+impl CountingSink {
+    /// Events so far, in the order of [`EventKind::ALL`].
+    #[must_use]
+    pub fn counts(&self) -> [u64; EventKind::ALL.len()] {
+        std::array::from_fn(|kind| self.0[kind].get())
+    }
+}
+
+impl EventSink for CountingSink {
+    fn emit(&self, _event: StorageEvent) {}
+    fn note(&self, kind: EventKind) {
+        let count = &self.0[kind as usize];
+        count.set(count.get() + 1);
+    }
     fn wants_events(&self) -> bool {
         false
     }

@@ -14,7 +14,7 @@ use crate::{
     codec,
     engine::Engine,
     error::EngineError,
-    events::StorageEvent,
+    events::{EventKind, StorageEvent},
     keys,
     object::{ObjectMeta, PartTable},
     precondition::WriteCondition,
@@ -96,7 +96,7 @@ impl<E: Env> Engine<E> {
     }
 
     pub(crate) fn emit_created(&self, place: &Place, meta: &ObjectMeta, hlc: Hlc) {
-        self.emit(|| StorageEvent::ObjectCreated {
+        self.emit(EventKind::ObjectCreated, || StorageEvent::ObjectCreated {
             bucket: place.bucket,
             key: place.key.as_ref().into(),
             version_id: meta.version.filter(|version| !version.is_null).map(|version| version.id.0),
@@ -122,7 +122,7 @@ impl<E: Env> Engine<E> {
         let hlc = self.0.store.next_hlc();
         self.0.store.commit(place.pg, vec![Change::Delete { key: row_key }])?.wait().await?;
         self.retire_replaced(&place, Some(&meta));
-        self.emit(|| StorageEvent::ObjectDeleted {
+        self.emit(EventKind::ObjectDeleted, || StorageEvent::ObjectDeleted {
             bucket: place.bucket,
             key: place.key.as_ref().into(),
             version_id: None,

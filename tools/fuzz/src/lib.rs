@@ -7,10 +7,12 @@
 mod http;
 mod s3;
 mod sigv4;
+mod wal;
 
 pub use http::{chunked, http_head};
 pub use s3::{route, xml_complete, xml_create_bucket, xml_delete};
 pub use sigv4::{aws_chunked, sigv4_canonical};
+pub use wal::{WAL_GENERATION, WAL_STORE, segment, wal_frame};
 
 /// A target: its name, which is also its folder of seeds, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -25,4 +27,5 @@ pub const TARGETS: &[Target] = &[
     ("xml_delete", xml_delete),
     ("xml_complete", xml_complete),
     ("xml_create_bucket", xml_create_bucket),
+    ("wal_frame", wal_frame),
 ];

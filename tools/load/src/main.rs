@@ -1,5 +1,5 @@
 //! Judges the server as a whole from outside: `crash` kills it under load and audits, `restart` times
-//! replay, `limits` looks at memory and connections. Started by `cargo xtask`.
+//! replay, `limits` looks at memory and connections, `devices` runs on block devices. Started by `cargo xtask`.
 //!
 //! Invariant: exits 0 only when the demand held. Deliberately absent: every crate of the server but the
 //! signer.
@@ -8,6 +8,7 @@
 
 mod client;
 mod crash;
+mod devices;
 mod ledger;
 mod limits;
 mod options;
@@ -27,6 +28,7 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
   crash [--kills N]   kill under load, restart, audit every acknowledged operation
   restart             fill a log with 1 GiB, kill, time the replay
   limits              memory under load, and 10,000 idle connections
+  devices             a store on loop devices: kills, and every device that has to be refused
 ";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         "crash" => crash::run(&options),
         "restart" => restart::run(&options),
         "limits" => limits::run(&options),
+        "devices" => devices::run(&options),
         other => {
             eprintln!("unknown command '{other}'\n\n{HELP}");
             return ExitCode::from(2);

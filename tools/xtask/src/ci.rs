@@ -45,6 +45,7 @@ const STEPS: &[Step] = &[
     ("crash, 20 kills", || {
         crate::crash::passes("crash", &["--kills".into(), "20".into(), "--binary".into(), release("stria")])
     }),
+    ("raw devices", || crate::crash::passes("devices", &["--binary".into(), release("stria")])),
     ("clients", || {
         crate::clients::run(&["--quick".into(), "--binary".into(), release("stria")]) == ExitCode::SUCCESS
     }),

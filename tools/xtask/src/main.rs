@@ -25,6 +25,7 @@ cargo xtask COMMAND
                      [--kills N] [--binary PATH] [--seed S] [--data DIR]
   restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
   limits             memory under load, 10,000 idle connections [--binary PATH]
+  devices            a store on loop devices: kills, devices that must be refused [--binary PATH] (needs root)
 ";
 
 fn main() -> ExitCode {
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         "planted" => planted::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
-        "crash" | "restart" | "limits" => crash::run(command, rest),
+        "crash" | "restart" | "limits" | "devices" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
