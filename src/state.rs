@@ -9,7 +9,9 @@ use std::{
 
 use stria_env::{Env, sync::Notify};
 use stria_http::date::DateCache;
+use stria_md5lanes::Md5Lanes;
 use stria_meta::{Bucket, Snapshot};
+use stria_runtime::SlabBuf;
 use stria_s3::RouteConfig;
 use stria_sigv4::KeyCache;
 
@@ -53,6 +55,8 @@ pub struct CoreState {
     pub snapshot: RefCell<Arc<Snapshot>>,
     /// Derived signing keys.
     pub keys: RefCell<KeyCache>,
+    /// Bodies whose MD5 is computed together.
+    pub md5: Md5Lanes<SlabBuf>,
     /// The Date header of this second.
     pub date: RefCell<DateCache>,
     /// Counters.
