@@ -8,7 +8,7 @@ use stria_s3::{
 
 use super::{
     Request, name_key,
-    object_meta::{put_content, stored_checksum, write_checksum, write_condition},
+    object_meta::{etag_text, put_content, stored_checksum, write_condition},
     store_body::{from_request, payload_sha256},
 };
 use crate::conn::{
@@ -29,15 +29,20 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
     let hasher = BodyHasher::new(wanted.checksums, payload_sha256(*payload), Algorithm::Crc64Nvme);
     let stored = from_request(state, &place, body, hasher, length).await?;
     meta.etag.md5 = stored.digests.md5;
-    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
-    let etag = meta.etag.to_string();
-    let shown = meta.clone();
+    let checksum = stored.digests.checksum;
+    meta.checksum = stored_checksum(&checksum, ChecksumType::FullObject);
+    let etag = etag_text(&meta.etag);
+    let pg = place.pg;
     let condition = write_condition(&wanted.conditions);
-    let put = calls::PutObject { place: place.clone(), meta, body: stored.body, condition };
-    let written = state.peers.call(place.pg, put).await;
+    let put = calls::PutObject { place, meta, body: stored.body, condition };
+    let written = state.peers.call(pg, put).await;
     written.map_err(|error| name_key(error.into(), request.route.key()))?;
     Ok(to.empty(200, |out| {
-        field(out, "ETag", format!("\"{etag}\"").as_bytes());
-        write_checksum(out, &shown);
+        field(out, "ETag", etag.quoted());
+        // As `write_checksum` would; only MD5, which is the ETag's, is not kept as a checksum.
+        if checksum.algorithm != Algorithm::Md5 {
+            field(out, checksum.algorithm.header(), checksum.to_base64().as_bytes());
+            field(out, "x-amz-checksum-type", ChecksumType::FullObject.name().as_bytes());
+        }
     }))
 }
