@@ -17,6 +17,7 @@ use stria_env::{
     sync::{Either, Notify, race},
 };
 use stria_http::date::DateCache;
+use stria_md5lanes::Md5Lanes;
 use stria_meta::Snapshot;
 use stria_runtime::{
     Backend, Core, CoreConfig, InboxReceiver, MeshPort, RecvBufferConfig, SlabConfig, TcpListener, TcpStream,
@@ -182,6 +183,7 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         control,
         snapshot: RefCell::new(snapshot),
         keys: RefCell::new(KeyCache::new()),
+        md5: Md5Lanes::default(),
         date: RefCell::new(DateCache::default()),
         counters: Counters::default(),
         events,

@@ -10,7 +10,9 @@ use std::{
 use stria_engine::events::CountingSink;
 use stria_env::{Env, sync::Notify};
 use stria_http::date::DateCache;
+use stria_md5lanes::Md5Lanes;
 use stria_meta::{Bucket, Snapshot};
+use stria_runtime::SlabBuf;
 use stria_s3::RouteConfig;
 use stria_sigv4::KeyCache;
 
@@ -54,6 +56,8 @@ pub struct CoreState {
     pub snapshot: RefCell<Arc<Snapshot>>,
     /// Derived signing keys.
     pub keys: RefCell<KeyCache>,
+    /// Bodies whose MD5 is computed together.
+    pub md5: Md5Lanes<SlabBuf>,
     /// The Date header of this second.
     pub date: RefCell<DateCache>,
     /// Counters.

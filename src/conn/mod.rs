@@ -10,7 +10,7 @@ mod input;
 pub mod reply;
 pub mod stream;
 
-use std::{cell::OnceCell, rc::Rc};
+use std::{cell::OnceCell, pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use stria_base::limits::{HEAD_TIMEOUT_MS, IDLE_TIMEOUT_MS};
@@ -54,17 +54,18 @@ enum Next {
 pub async fn serve(count: ConnectionCount, stream: TcpStream) {
     let state = count.0.clone();
     let mut input = Input::new(state.env.runtime().clone(), stream);
+    let mut stop = pin!(state.stop.notified());
     loop {
-        let head = {
-            let stop = state.stop.notified();
-            if state.stopping.get() && input.data().is_empty() {
-                return;
-            }
-            match race(input.head(IDLE_TIMEOUT_MS, HEAD_TIMEOUT_MS), stop).await {
-                Either::First(head) => head,
-                // Between two requests the connection can be closed; a head under way is given up, and
-                // the client repeats it elsewhere.
-                Either::Second(()) => continue,
+        if state.stopping.get() && input.data().is_empty() {
+            return;
+        }
+        let head = match race(input.head(IDLE_TIMEOUT_MS, HEAD_TIMEOUT_MS), stop.as_mut()).await {
+            Either::First(head) => head,
+            // Between two requests the connection can be closed; a head under way is given up, and the
+            // client repeats it elsewhere.
+            Either::Second(()) => {
+                stop.set(state.stop.notified());
+                continue;
             }
         };
         let next = match head {
@@ -89,7 +90,8 @@ fn head_error(error: &HeadError) -> S3Error {
 /// Answers a request that has no acceptable head.
 async fn refuse(state: &Rc<CoreState>, input: &mut Input, error: &S3Error) -> Next {
     let request_id = request_id(state);
-    let to = ReplyTo { state, request_id: &request_id, is_head: false, close: true, cors: OnceCell::new() };
+    let to =
+        ReplyTo { state, request_id: request_id.text(), is_head: false, close: true, cors: OnceCell::new() };
     let reply = error_reply(&to, error, b"", None);
     state.counters.answered(None, reply.status, 0);
     if send(state, input, reply).await { Next::Linger } else { Next::Close }
@@ -103,7 +105,7 @@ async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) ->
     let mut after = if keep { Next::Request } else { Next::Close };
     let mut to = ReplyTo {
         state,
-        request_id: &request_id,
+        request_id: request_id.text(),
         is_head: head.method() == Method::Head,
         close: !keep,
         cors: OnceCell::new(),
@@ -190,8 +192,18 @@ fn error_reply(to: &ReplyTo<'_>, error: &S3Error, resource: &[u8], operation: Op
 }
 
 /// 16 hex digits, unique enough to find a request in a log.
-fn request_id(state: &CoreState) -> String {
-    format!("{:016X}", state.env.random())
+struct RequestId([u8; 16]);
+
+impl RequestId {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+}
+
+fn request_id(state: &CoreState) -> RequestId {
+    let random = state.env.random();
+    let digit = |at: usize| b"0123456789ABCDEF"[(random >> (60 - 4 * at) & 15) as usize];
+    RequestId(std::array::from_fn(digit))
 }
 
 /// Makes a request's body reader.

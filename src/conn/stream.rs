@@ -21,8 +21,8 @@ use crate::{peers::PinGuard, state::CoreState};
 
 /// Bytes of one piece. A multiple of the small checksum block.
 const PIECE_BYTES: u64 = 256 << 10;
-/// A body up to this is kept in the cache of the core that read it.
-const CACHED_BYTES_MAX: u64 = 256 << 10;
+/// A body up to this may be kept in the cache of the core that read it.
+const CACHED_BYTES_MAX: u64 = 1 << 20;
 /// Waiting for a buffer in the middle of a body: between two tries, and in all.
 const BUFFER_RETRY_NS: u64 = 1_000_000;
 const BUFFER_WAIT_NS_MAX: u64 = 30_000_000_000;
@@ -133,28 +133,40 @@ impl ObjectStream {
     }
 
     async fn read(&self, body: &Arc<ExtentBody>, at: u64, end: u64) -> Result<Bytes, EngineError> {
-        let cache = self.state.peers.engine().cache();
+        let engine = self.state.peers.engine();
         let within = at - self.source_start;
-        let wanted = self.piece_bytes(at, end);
-        if body.bytes > CACHED_BYTES_MAX {
-            return Ok(read_extents(self.state.peers.engine().volumes(), body, within, wanted).await?);
-        }
-        let cached = cache.borrow_mut().get(body.id);
-        let whole = match cached {
-            Some(whole) => whole,
-            None => {
-                let mut whole = Vec::with_capacity(body.bytes as usize);
-                while (whole.len() as u64) < body.bytes {
-                    let at = whole.len() as u64;
-                    let volumes = self.state.peers.engine().volumes();
-                    whole.extend_from_slice(&read_extents(volumes, body, at, body.bytes - at).await?);
-                }
-                let whole = Bytes::from(whole);
-                cache.borrow_mut().put(body.id, whole.clone());
-                whole
-            }
+        let cached = match body.bytes <= CACHED_BYTES_MAX {
+            true => self.cached(body).await?,
+            false => None,
         };
-        Ok(whole.slice(within as usize..(within + wanted) as usize))
+        match cached {
+            Some(whole) => Ok(whole.slice(within as usize..(within + end - at) as usize)),
+            None => Ok(read_extents(engine.volumes(), body, within, self.piece_bytes(at, end)).await?),
+        }
+    }
+
+    /// The whole body from the cache, into which it is read first if it belongs there.
+    async fn cached(&self, body: &Arc<ExtentBody>) -> Result<Option<Bytes>, EngineError> {
+        let engine = self.state.peers.engine();
+        let admitted = {
+            let mut cache = engine.cache().borrow_mut();
+            if let Some(whole) = cache.get(body.id) {
+                return Ok(Some(whole));
+            }
+            cache.admits(body.id, body.bytes as usize)
+        };
+        if !admitted {
+            return Ok(None);
+        }
+        let mut whole = Vec::with_capacity(body.bytes as usize);
+        while (whole.len() as u64) < body.bytes {
+            let at = whole.len() as u64;
+            let wanted = PIECE_BYTES.min(body.bytes - at);
+            whole.extend_from_slice(&read_extents(engine.volumes(), body, at, wanted).await?);
+        }
+        let whole = Bytes::from(whole);
+        engine.cache().borrow_mut().put(body.id, whole.clone());
+        Ok(Some(whole))
     }
 
     /// Goes on to the part of a multipart object that holds the current offset.

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use stria_engine::{calls::Found, object::ObjectMeta};
+use stria_engine::{
+    calls::{Found, FoundBody},
+    object::ObjectMeta,
+};
 use stria_s3::{
     ErrorCode, S3Error,
     range::{Range, Resolved, unsatisfiable},
@@ -11,7 +14,7 @@ use stria_s3::{
 
 use super::{
     Request, name_key,
-    object_meta::{object_state, write_object_headers},
+    object_meta::{etag_text, object_state, write_object_headers},
     versions,
 };
 use crate::{
@@ -39,15 +42,15 @@ pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let wanted = GetObject::parse(request.route, head, false)?;
     let bucket = request.bucket()?;
     let lookup = versions::lookup(request, &bucket, !to.is_head)?;
-    let place = lookup.place.clone();
-    let found = state.peers.call(place.pg, lookup).await;
+    let pg = lookup.place.pg;
+    let found = state.peers.call(pg, lookup).await;
     let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
-    let pin = found.pin.map(|pin| state.peers.guard(place.pg, pin));
-    let etag = found.meta.etag.to_string();
-    let decision = wanted.conditions.decide_read(object_state(&found.meta, &etag));
+    let pin = found.pin.map(|pin| state.peers.guard(pg, pin));
+    let etag = etag_text(&found.meta.etag);
+    let decision = wanted.conditions.decide_read(object_state(&found.meta, etag.text()));
     if decision == stria_s3::conditions::Decision::NotModified {
         return Ok(to.empty(304, |out| {
-            field(out, "ETag", format!("\"{etag}\"").as_bytes());
+            field(out, "ETag", etag.quoted());
             field(out, "Last-Modified", &stria_http::date::format_http(found.meta.modified_ms / 1000));
             versions::write_id(out, &bucket, found.meta.version);
         }));
@@ -55,10 +58,12 @@ pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
     decision.into_result()?;
     let selected = select(&wanted, head.get("range").unwrap_or_default(), &found.meta)?;
     let length = selected.end - selected.start;
-    let body = if to.is_head || length == 0 {
-        ReplyBody::None
-    } else {
-        first_piece(state, &place, &found, &selected, pin).await?
+    let body = match &found.body {
+        _ if to.is_head || length == 0 => ReplyBody::None,
+        FoundBody::Bytes(bytes) => {
+            ReplyBody::Bytes(bytes.slice(selected.start as usize..selected.end as usize))
+        }
+        _ => first_piece(state, &request.place(&bucket), &found, &selected, pin).await?,
     };
     let whole = length == found.meta.size;
     Ok(to.object(selected.status, length, body, |out| {

@@ -9,7 +9,7 @@ use stria_engine::{
 use stria_env::{Env, sync::oneshot};
 use stria_meta::Bucket;
 use stria_s3::{
-    checksum::{Algorithm, ChecksumType},
+    checksum::EtagText,
     request::{ContinuationToken, ListObjects, ListObjectsV2},
     response::{
         Contents, ListObjectsResult, ListObjectsV2Result, Owner, list_objects as write_v1,
@@ -38,7 +38,7 @@ pub async fn list_objects(request: &Request<'_>) -> Result<Reply, Failure> {
     };
     let (entries, more) = entries(request, &bucket, query).await?;
     let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
-    let rows = Rows::of(&entries);
+    let rows = Rows::of(&entries, Some(owner));
     let next = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
     let mut out = Vec::with_capacity(entries.len() * ENTRY_XML_BYTES + 512);
     let result = ListObjectsResult {
@@ -51,7 +51,7 @@ pub async fn list_objects(request: &Request<'_>) -> Result<Reply, Failure> {
         // Without a delimiter a client continues from the last key it got.
         next_marker: next.filter(|_| more && wanted.delimiter.is_some()),
         encode_url: wanted.encode_url,
-        contents: &rows.contents(Some(owner)),
+        contents: &rows.keys,
         common_prefixes: &rows.prefixes,
     };
     write_v1(&mut out, &result);
@@ -70,7 +70,7 @@ pub async fn list_objects_v2(request: &Request<'_>) -> Result<Reply, Failure> {
     };
     let (entries, more) = entries(request, &bucket, query).await?;
     let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
-    let rows = Rows::of(&entries);
+    let rows = Rows::of(&entries, wanted.fetch_owner.then_some(owner));
     let last = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
     let next = last.filter(|_| more).map(|after| ContinuationToken { after: after.to_owned() }.encode());
     let given = wanted.continuation.as_ref().map(ContinuationToken::encode);
@@ -84,7 +84,7 @@ pub async fn list_objects_v2(request: &Request<'_>) -> Result<Reply, Failure> {
         next_continuation_token: next.as_deref(),
         max_keys: wanted.max_keys,
         encode_url: wanted.encode_url,
-        contents: &rows.contents(wanted.fetch_owner.then_some(owner)),
+        contents: &rows.keys,
         common_prefixes: &rows.prefixes,
     };
     write_v2(&mut out, &result);
@@ -133,38 +133,32 @@ async fn entries(
 
 /// Entries as the XML wants them. Keys are UTF-8: the router takes no others.
 struct Rows<'e> {
-    keys: Vec<(&'e str, &'e stria_engine::codec::RowHead, String)>,
+    keys: Vec<Contents<'e>>,
     prefixes: Vec<&'e str>,
 }
 
 impl<'e> Rows<'e> {
-    fn of(entries: &'e [ListEntry]) -> Self {
+    fn of(entries: &'e [ListEntry], owner: Option<Owner<'e>>) -> Self {
         let mut rows = Self { keys: Vec::with_capacity(entries.len()), prefixes: Vec::new() };
         for entry in entries {
             let Ok(key) = std::str::from_utf8(&entry.key) else { continue };
-            match &entry.head {
-                Some(head) => rows.keys.push((key, head, head.etag.to_string())),
-                None => rows.prefixes.push(key),
-            }
-        }
-        rows
-    }
-
-    fn contents<'s>(&'s self, owner: Option<Owner<'s>>) -> Vec<Contents<'s>> {
-        let checksum = |head: &stria_engine::codec::RowHead| -> Option<(Algorithm, ChecksumType)> {
-            head.checksum.map(|(algorithm, composite)| (wire_algorithm(algorithm), checksum_type(composite)))
-        };
-        self.keys
-            .iter()
-            .map(|(key, head, etag)| Contents {
+            let Some(head) = &entry.head else {
+                rows.prefixes.push(key);
+                continue;
+            };
+            let checksum = head
+                .checksum
+                .map(|(algorithm, composite)| (wire_algorithm(algorithm), checksum_type(composite)));
+            rows.keys.push(Contents {
                 key,
                 last_modified_unix_ms: head.modified_ms,
-                etag,
-                checksum: checksum(head),
+                etag: EtagText::new(&head.etag.md5, head.etag.part_count),
+                checksum,
                 size_bytes: head.size,
                 storage_class: wire_class(head.storage_class),
                 owner,
-            })
-            .collect()
+            });
+        }
+        rows
     }
 }

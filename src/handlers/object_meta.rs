@@ -10,7 +10,7 @@ use stria_engine::precondition::WriteCondition;
 use stria_http::response;
 use stria_s3::{
     ErrorCode, S3Error,
-    checksum::{Algorithm, Checksum, ChecksumType, Digest},
+    checksum::{Algorithm, Checksum, ChecksumType, Digest, EtagText},
     conditions::{Conditions, ObjectState, Tags},
     config::tags::TagSet,
     content::{Content, ContentHeader, ContentHeaders, DEFAULT_CONTENT_TYPE, StorageClass},
@@ -106,6 +106,11 @@ pub fn checksum_type(composite: bool) -> ChecksumType {
     if composite { ChecksumType::Composite } else { ChecksumType::FullObject }
 }
 
+/// An ETag as text.
+pub fn etag_text(etag: &Etag) -> EtagText {
+    EtagText::new(&etag.md5, etag.part_count)
+}
+
 /// An ETag as a client may send it, without quotes; `None` is one that no object of ours has.
 pub fn parse_etag(text: &str) -> Option<Etag> {
     let (hex, count) = match text.split_once('-') {
@@ -144,12 +149,12 @@ pub fn object_state<'e>(meta: &ObjectMeta, etag: &'e str) -> ObjectState<'e> {
 pub fn write_object_headers(
     head: &mut response::Head<'_>,
     meta: &ObjectMeta,
-    etag: &str,
+    etag: &EtagText,
     overrides: &ContentHeaders,
     checksum: bool,
 ) {
     field(head, "Last-Modified", &stria_http::date::format_http(meta.modified_ms / 1000));
-    field(head, "ETag", format!("\"{etag}\"").as_bytes());
+    field(head, "ETag", etag.quoted());
     head.constant("Accept-Ranges", "bytes");
     for header in ContentHeader::ALL {
         let given = overrides.iter().find(|(name, _)| *name == header).map(|(_, value)| &**value);
@@ -181,7 +186,7 @@ pub fn write_object_headers(
 }
 
 /// Writes the checksum headers of an object.
-pub fn write_checksum(head: &mut response::Head<'_>, meta: &ObjectMeta) {
+fn write_checksum(head: &mut response::Head<'_>, meta: &ObjectMeta) {
     let Some((checksum, kind)) = meta.checksum.as_ref().and_then(wire_checksum) else { return };
     let text = match kind {
         ChecksumType::Composite => format!("{}-{}", checksum.to_base64(), meta.etag.part_count),

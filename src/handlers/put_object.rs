@@ -16,7 +16,7 @@ use stria_store::NewBody;
 
 use super::{
     Request, name_key,
-    object_meta::{put_content, stored_checksum, write_checksum, write_condition},
+    object_meta::{etag_text, put_content, stored_checksum, write_condition},
     store_body::{from_request, payload_sha256},
     versions,
 };
@@ -38,9 +38,9 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
     let hasher = BodyHasher::new(wanted.checksums, payload_sha256(*payload), Algorithm::Crc64Nvme);
     let stored = from_request(state, &place, body, hasher, length).await?;
     meta.etag.md5 = stored.digests.md5;
-    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
-    let etag = meta.etag.to_string();
-    let shown = meta.clone();
+    let checksum = stored.digests.checksum;
+    meta.checksum = stored_checksum(&checksum, ChecksumType::FullObject);
+    let etag = etag_text(&meta.etag);
     let condition = write_condition(&wanted.conditions);
     let written = put_in(request, &bucket, place, meta, stored.body, condition).await;
     let written = written.map_err(|error| name_key(error.into(), request.route.key()))?;
@@ -48,8 +48,12 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
         if written.version.is_some() {
             versions::write_id(out, &bucket, written.version);
         }
-        field(out, "ETag", format!("\"{etag}\"").as_bytes());
-        write_checksum(out, &shown);
+        field(out, "ETag", etag.quoted());
+        // As `write_checksum` would; only MD5, which is the ETag's, is not kept as a checksum.
+        if checksum.algorithm != Algorithm::Md5 {
+            field(out, checksum.algorithm.header(), checksum.to_base64().as_bytes());
+            field(out, "x-amz-checksum-type", ChecksumType::FullObject.name().as_bytes());
+        }
     }))
 }
 

@@ -27,7 +27,7 @@ use crate::{
 
 /// Bytes written to disk at once.
 const PIECE_BYTES: usize = 256 * KIB as usize;
-/// Bytes hashed before other tasks of the core get a turn: about 100 us of MD5.
+/// Bytes hashed before other tasks of the core get a turn: up to 40 us of SHA-256.
 const HASH_SLICE_BYTES: usize = 64 * KIB as usize;
 /// Space asked of the owner core at once. A multiple of the largest checksum block.
 const GRANT_BYTES: u64 = 64 * MIB;
@@ -78,8 +78,7 @@ pub async fn from_request(
             if buf.len() < buf.capacity() && left > 0 {
                 return Err(S3Error::from(ErrorCode::IncompleteBody).into());
             }
-            hash(state, &mut hasher, &buf).await;
-            sink.push(buf).await?;
+            sink.push(hash(state, &mut hasher, buf).await).await?;
         }
         finish_framing(body).await?;
         Ok(hasher.finish(&|name| body.trailer(name))?)
@@ -141,8 +140,7 @@ pub async fn from_object(
                 at += take;
             }
             left -= want as u64;
-            hash(state, &mut hasher, &buf).await;
-            sink.push(buf).await?;
+            sink.push(hash(state, &mut hasher, buf).await).await?;
         }
         Ok(hasher.finish(&|_| None)?)
     };
@@ -163,14 +161,18 @@ fn inline(state: &CoreState, bytes: Bytes) -> NewBody {
     if bytes.is_empty() { NewBody::None } else { NewBody::Inline { id: data_id(state), bytes } }
 }
 
-/// Hashes a buffer in slices, so that a large body does not hold the core.
-async fn hash(state: &CoreState, hasher: &mut BodyHasher, bytes: &[u8]) {
-    for (i, slice) in bytes.chunks(HASH_SLICE_BYTES).enumerate() {
+/// Hashes a buffer in slices, so that a large body does not hold the core; its MD5 together with those of
+/// other bodies, which is most of the work and cannot be split.
+async fn hash(state: &CoreState, hasher: &mut BodyHasher, buf: SlabBuf) -> SlabBuf {
+    for (i, slice) in buf.chunks(HASH_SLICE_BYTES).enumerate() {
         if i > 0 {
             state.env.runtime().yield_now().await;
         }
-        hasher.update(slice);
+        hasher.update_all_but_md5(slice);
     }
+    let (md5, buf) = state.md5.update(std::mem::take(hasher.md5()), buf).await;
+    *hasher.md5() = md5;
+    buf
 }
 
 /// A large body being written.

@@ -52,24 +52,19 @@ impl Civil {
     pub fn from_unix(unix_s: u64) -> Self {
         let unix_s = unix_s.min(UNIX_S_MAX);
         let (days, clock) = (unix_s / SECONDS_PER_DAY, unix_s % SECONDS_PER_DAY);
-        // 146,097 days are 400 years exactly; the estimate is at most one year too late.
-        let mut year = (days * 400 / 146_097) as u16 + 1970;
-        while days_before_year(year) > days {
-            year -= 1;
-        }
-        while days_before_year(year + 1) <= days {
-            year += 1;
-        }
-        let mut day = (days - days_before_year(year)) as u16;
-        let mut month = 1;
-        while day >= u16::from(days_of_month(year, month)) {
-            day -= u16::from(days_of_month(year, month));
-            month += 1;
-        }
+        // Years are counted from March 1st, so that a leap day is the last of its year, and months from
+        // March repeat 31 30 31 30 31: their starts are (153 m + 2) / 5. 146,097 days are 400 years exactly.
+        let since_year_0 = days + 719_468;
+        let (era, day_of_era) = (since_year_0 / 146_097, since_year_0 % 146_097);
+        let leap_days = day_of_era / 1_460 - day_of_era / 36_524 + day_of_era / 146_096;
+        let year_of_era = (day_of_era - leap_days) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let months = (5 * day_of_year + 2) / 153;
+        let month = if months < 10 { months + 3 } else { months - 9 };
         Self {
-            year,
-            month,
-            day: day as u8 + 1,
+            year: (era * 400 + year_of_era + u64::from(month <= 2)) as u16,
+            month: month as u8,
+            day: (day_of_year - (153 * months + 2) / 5) as u8 + 1,
             hour: (clock / 3600) as u8,
             minute: (clock / 60 % 60) as u8,
             second: (clock % 60) as u8,

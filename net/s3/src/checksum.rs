@@ -11,11 +11,11 @@ mod parts;
 mod tests;
 
 use aws_lc_rs::digest;
-use md5::Digest as _;
+use stria_md5lanes::Md5;
 
 pub use base64::{decode as base64_decode, encode as base64_encode};
 pub use body::{BodyDigests, BodyHasher, Expected, RequestChecksums};
-pub use parts::{ChecksumType, combine_full_object, composite, etag, multipart_etag};
+pub use parts::{ChecksumType, EtagText, combine_full_object, composite, etag, multipart_etag};
 
 /// A checksum algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,7 +203,7 @@ pub enum Hasher {
     /// SHA-1 or SHA-256.
     Sha(Algorithm, digest::Context),
     /// MD5.
-    Md5(md5::Md5),
+    Md5(Md5),
 }
 
 impl Hasher {
@@ -215,7 +215,7 @@ impl Hasher {
             (Algorithm::Sha1, None) => {
                 Self::Sha(algorithm, digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY))
             }
-            (Algorithm::Md5, None) => Self::Md5(md5::Md5::new()),
+            (Algorithm::Md5, None) => Self::Md5(Md5::new()),
             (_, None) => Self::Sha(algorithm, digest::Context::new(&digest::SHA256)),
         }
     }
@@ -239,9 +239,7 @@ impl Hasher {
             Self::Sha(algorithm, hasher) => {
                 Checksum { algorithm, digest: Digest::of(hasher.finish().as_ref()) }
             }
-            Self::Md5(hasher) => {
-                Checksum { algorithm: Algorithm::Md5, digest: Digest::of(&hasher.finalize()) }
-            }
+            Self::Md5(hasher) => Checksum { algorithm: Algorithm::Md5, digest: Digest::of(&hasher.finish()) },
         }
     }
 

@@ -22,33 +22,41 @@ pub struct Parts<'a> {
     pub payload_hash: &'a [u8],
 }
 
-/// Builds the canonical request.
+/// Builds the canonical request in `out`.
 ///
 /// # Errors
 /// [`BadEscape`] when the path or the query cannot be decoded.
-pub fn canonical_request(parts: &Parts<'_>) -> Result<Vec<u8>, BadEscape> {
-    let mut out = Vec::with_capacity(1024);
+pub fn canonical_request(parts: &Parts<'_>, out: &mut Vec<u8>) -> Result<(), BadEscape> {
+    out.clear();
     out.extend_from_slice(parts.method);
     out.push(b'\n');
-    encode(&decode(parts.path, Plus::Literal)?, Keep::Slash, &mut out);
+    encode(&decode(parts.path, Plus::Literal)?, Keep::Slash, out);
     out.push(b'\n');
-    canonical_query(parts.query, &mut out)?;
+    canonical_query(parts.query, out)?;
     out.push(b'\n');
-    let mut names: Vec<&str> = parts.signed_headers.split(';').collect();
-    names.sort_unstable();
-    for name in &names {
-        canonical_header(name, parts.lookup, &mut out);
+    // Clients send the names in order.
+    if parts.signed_headers.split(';').is_sorted() {
+        signed_headers(parts.signed_headers.split(';'), parts.lookup, out);
+    } else {
+        let mut names: Vec<&str> = parts.signed_headers.split(';').collect();
+        names.sort_unstable();
+        signed_headers(names.into_iter(), parts.lookup, out);
     }
     out.push(b'\n');
-    for (at, name) in names.iter().enumerate() {
+    out.extend_from_slice(parts.payload_hash);
+    Ok(())
+}
+
+/// The header lines and, after an empty line, their names.
+fn signed_headers<'n>(names: impl Iterator<Item = &'n str> + Clone, lookup: Lookup<'_>, out: &mut Vec<u8>) {
+    names.clone().for_each(|name| canonical_header(name, lookup, out));
+    out.push(b'\n');
+    for (at, name) in names.enumerate() {
         if at > 0 {
             out.push(b';');
         }
         out.extend_from_slice(name.as_bytes());
     }
-    out.push(b'\n');
-    out.extend_from_slice(parts.payload_hash);
-    Ok(out)
 }
 
 /// Sorted by encoded name, then encoded value.

@@ -25,6 +25,8 @@ struct Entry {
 /// One core's signing keys, least recently used out first.
 #[derive(Default)]
 pub struct KeyCache {
+    /// Room for canonical requests and strings to sign, kept from one request to the next.
+    pub(crate) scratch: [Vec<u8>; 2],
     entries: BTreeMap<u64, Entry>,
     uses: u64,
 }

@@ -11,7 +11,7 @@ use stria_http::percent::{BadEscape, Keep, encode};
 use crate::aws_chunked::{Chain, trailer_line};
 use crate::canonical::{Parts, canonical_request};
 use crate::crypto::{Hex, SigningKey};
-use crate::verify::string_to_sign;
+use crate::verify::write_string_to_sign;
 use crate::{ALGORITHM, TERMINATOR};
 
 /// Who signs, for where.
@@ -67,20 +67,24 @@ impl Signer<'_> {
     fn seed(&self, request: &Request<'_>, query: &str, hash: &str, unix_s: u64) -> Result<Seed, BadEscape> {
         let amz_date = format_basic(unix_s);
         let scope = self.scope(&amz_date);
-        let canonical = canonical_request(&Parts {
+        let (mut canonical, mut string_to_sign) = (Vec::new(), Vec::new());
+        let headers = signed_headers(request);
+        let parts = Parts {
             method: request.method.as_bytes(),
             path: request.path.as_bytes(),
             query: Query::new(query.as_bytes()),
-            signed_headers: &signed_headers(request),
+            signed_headers: &headers,
             lookup: &|name, each| {
                 let same = request.headers.iter().filter(|(header, _)| header == name);
                 same.for_each(|(_, value)| each(value.as_bytes()));
             },
             payload_hash: hash.as_bytes(),
-        })?;
+        };
+        canonical_request(&parts, &mut canonical)?;
+        write_string_to_sign(&amz_date, &scope, &canonical, &mut string_to_sign);
         let signing_key =
             SigningKey::derive(self.secret.as_bytes(), ascii(&amz_date[..8]), self.region, self.service);
-        let signature = signing_key.sign_hex(&[&string_to_sign(&amz_date, &scope, &canonical)]);
+        let signature = signing_key.sign_hex(&[&string_to_sign]);
         Ok(Seed { signature, signing_key, scope, amz_date })
     }
 

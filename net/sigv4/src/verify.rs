@@ -81,7 +81,7 @@ pub enum Authenticated {
 pub struct Verified {
     /// Whose secret signed it.
     pub access_key: Box<str>,
-    /// `date/region/service/aws4_request`
+    /// `date/region/service/aws4_request`, for bodies whose chunks are signed; else empty.
     pub scope: Box<str>,
     /// `20130524T000000Z`
     pub amz_date: [u8; 16],
@@ -223,16 +223,17 @@ fn signature(
     check_scope(claim, options)?;
     check_signed_headers(head, &request.signed_headers)?;
     let payload = PayloadMode::parse(claim.payload_hash)?.checked(head)?;
-    let canonical = canonical_request(&Parts {
+    let [mut canonical, mut string_to_sign] = std::mem::take(&mut cache.scratch);
+    let parts = Parts {
         method: head.method_bytes(),
         path: head.path(),
         query: Query::new(head.query()),
         signed_headers: &request.signed_headers,
         lookup: &|name, each| head.get_all(name).for_each(each),
         payload_hash: claim.payload_hash,
-    })
-    .map_err(|_| AuthError::BadUri)?;
-    let string_to_sign = string_to_sign(&request.amz_date, credential.scope(), &canonical);
+    };
+    canonical_request(&parts, &mut canonical).map_err(|_| AuthError::BadUri)?;
+    write_string_to_sign(&request.amz_date, credential.scope(), &canonical, &mut string_to_sign);
 
     let found = secrets.secret(credential.access_key());
     let secret = found.unwrap_or(DUMMY);
@@ -254,13 +255,14 @@ fn signature(
             canonical_request: canonical.into(),
         })));
     }
+    cache.scratch = [canonical, string_to_sign];
     check_token(head, secret.session_token)?;
     if !was_cached {
         cache.insert(credential, secret.key, signing_key.clone());
     }
     Ok(Authenticated::Signed(Verified {
         access_key: credential.access_key().into(),
-        scope: credential.scope().into(),
+        scope: if payload.is_chunk_signed() { credential.scope().into() } else { Box::default() },
         amz_date: request.amz_date,
         seed_signature: expected,
         signing_key,
@@ -286,6 +288,11 @@ fn check_token(head: &Head, expected: Option<&[u8]>) -> Result<(), AuthError> {
 }
 
 /// What the signing key signs.
-pub(crate) fn string_to_sign(amz_date: &[u8; 16], scope: &str, canonical: &[u8]) -> Vec<u8> {
-    [ALGORITHM.as_bytes(), amz_date, scope.as_bytes(), &sha256_hex(canonical)].join(&b'\n')
+pub(crate) fn write_string_to_sign(amz_date: &[u8; 16], scope: &str, canonical: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    for line in [ALGORITHM.as_bytes(), amz_date, scope.as_bytes()] {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.extend_from_slice(&sha256_hex(canonical));
 }

@@ -76,6 +76,8 @@ pub enum EventKind {
     ObjectCreated,
     /// [`StorageEvent::ObjectDeleted`].
     ObjectDeleted,
+    /// [`StorageEvent::ObjectTagged`].
+    ObjectTagged,
     /// [`StorageEvent::BucketCreated`].
     BucketCreated,
     /// [`StorageEvent::BucketDeleted`].
@@ -84,8 +86,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 4] =
-        [Self::ObjectCreated, Self::ObjectDeleted, Self::BucketCreated, Self::BucketDeleted];
+    pub const ALL: [Self; 5] = [
+        Self::ObjectCreated,
+        Self::ObjectDeleted,
+        Self::ObjectTagged,
+        Self::BucketCreated,
+        Self::BucketDeleted,
+    ];
 
     /// As a metric labels it.
     #[must_use]
@@ -93,6 +100,7 @@ impl EventKind {
         match self {
             Self::ObjectCreated => "object_created",
             Self::ObjectDeleted => "object_deleted",
+            Self::ObjectTagged => "object_tagged",
             Self::BucketCreated => "bucket_created",
             Self::BucketDeleted => "bucket_deleted",
         }

@@ -11,7 +11,7 @@ use crate::{
     codec,
     engine::Engine,
     error::EngineError,
-    events::StorageEvent,
+    events::{EventKind, StorageEvent},
     keys,
     object::{Version, VersionSelector},
     versions::Settled,
@@ -61,7 +61,7 @@ impl<E: Env> Engine<E> {
             }
             let hlc = self.0.store.next_hlc();
             self.0.store.commit(place.pg, changes)?.wait().await?;
-            self.emit(|| StorageEvent::ObjectTagged {
+            self.emit(EventKind::ObjectTagged, || StorageEvent::ObjectTagged {
                 bucket: place.bucket,
                 key: place.key.as_ref().into(),
                 version_id: wanted.filter(|version| !version.is_null).map(|version| version.id.0),

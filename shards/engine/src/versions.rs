@@ -21,7 +21,7 @@ use crate::{
     codec,
     engine::Engine,
     error::EngineError,
-    events::StorageEvent,
+    events::{EventKind, StorageEvent},
     keys,
     object::{ObjectMeta, Version, VersionId, VersionSelector, Versioning},
     precondition::WriteCondition,
@@ -393,7 +393,7 @@ impl<E: Env> Engine<E> {
     }
 
     fn emit_deleted(&self, place: &Place, version: Option<Version>, hlc: Hlc, is_delete_marker: bool) {
-        self.emit(|| StorageEvent::ObjectDeleted {
+        self.emit(EventKind::ObjectDeleted, || StorageEvent::ObjectDeleted {
             bucket: place.bucket,
             key: place.key.as_ref().into(),
             version_id: version.filter(|version| !version.is_null).map(|version| version.id.0),

@@ -15,7 +15,9 @@ use std::{
 #[derive(Default)]
 pub struct Notify {
     epoch: Cell<u64>,
-    waiting: RefCell<VecDeque<Waker>>,
+    tickets: Cell<u64>,
+    /// In the order of their tickets.
+    waiting: RefCell<VecDeque<(u64, Waker)>>,
 }
 
 impl Notify {
@@ -23,21 +25,65 @@ impl Notify {
     pub fn notify_all(&self) {
         self.epoch.set(self.epoch.get() + 1);
         let woken = std::mem::take(&mut *self.waiting.borrow_mut());
-        for waker in woken {
+        for (_, waker) in woken {
             waker.wake();
         }
     }
 
     /// Completes at the first [`Notify::notify_all`] after this call (the call, not the first poll).
-    pub fn notified(&self) -> impl Future<Output = ()> + '_ {
-        let seen = self.epoch.get();
-        poll_fn(move |context| {
-            if self.epoch.get() != seen {
-                return Poll::Ready(());
+    /// Whoever waits often and is seldom notified keeps it instead of making a new one each time.
+    pub fn notified(&self) -> Notified<'_> {
+        Notified { notify: self, seen: self.epoch.get(), ticket: None }
+    }
+}
+
+/// A wait for a [`Notify`]. Holds at most one place among those waiting, and gives it back when dropped.
+pub struct Notified<'n> {
+    notify: &'n Notify,
+    seen: u64,
+    ticket: Option<u64>,
+}
+
+impl Notified<'_> {
+    fn is_notified(&self) -> bool {
+        self.notify.epoch.get() != self.seen
+    }
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_notified() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.notify.waiting.borrow_mut();
+        match self.ticket {
+            Some(ticket) => {
+                let at = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
+                let at = at.expect("a place is given up only by a notification or a drop");
+                if !waiting[at].1.will_wake(context.waker()) {
+                    waiting[at].1 = context.waker().clone();
+                }
             }
-            self.waiting.borrow_mut().push_back(context.waker().clone());
-            Poll::Pending
-        })
+            None => {
+                let ticket = self.notify.tickets.get();
+                self.notify.tickets.set(ticket + 1);
+                waiting.push_back((ticket, context.waker().clone()));
+                drop(waiting);
+                self.ticket = Some(ticket);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.filter(|_| !self.is_notified()) else { return };
+        let mut waiting = self.notify.waiting.borrow_mut();
+        if let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
+            waiting.remove(at);
+        }
     }
 }
 
@@ -187,6 +233,20 @@ mod tests {
         let mut waiting = pin!(notify.notified());
         notify.notify_all();
         assert_eq!(poll_once(waiting.as_mut()), Poll::Ready(()));
+    }
+
+    #[test]
+    fn waiting_takes_one_place_and_giving_up_none() {
+        let notify = Notify::default();
+        let mut kept = pin!(notify.notified());
+        for _ in 0..100 {
+            assert!(poll_once(kept.as_mut()).is_pending());
+            assert!(poll_once(pin!(notify.notified())).is_pending());
+            assert_eq!(notify.waiting.borrow().len(), 1);
+        }
+        notify.notify_all();
+        assert_eq!(poll_once(kept.as_mut()), Poll::Ready(()));
+        assert!(notify.waiting.borrow().is_empty());
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct Home {
     chunks: Box<[Chunk]>,
     /// Per class, a list of the chunks that have a free slot and a used one.
     partial: [u32; CLASS_BYTES.len()],
+    /// Those the ring knows are taken first: their pages need not be pinned for each operation.
+    free_registered: Vec<u32>,
     free_chunks: Vec<u32>,
     used_bytes: u64,
     out: i64,
@@ -92,6 +94,7 @@ impl Slab {
         let home = Home {
             chunks: (0..chunk_count).map(chunk).collect(),
             partial: [NONE; CLASS_BYTES.len()],
+            free_registered: Vec::new(),
             free_chunks: (0..chunk_count as u32).rev().collect(),
             used_bytes: 0,
             out: 0,
@@ -152,7 +155,12 @@ impl Slab {
     /// Notes that the ring knows the chunk; buffers taken from now on say so.
     pub(crate) fn set_registered(&self, index: u32) {
         // SAFETY: home thread, no other reference to `home` alive.
-        unsafe { &mut *self.shared().home.get() }.chunks[index as usize].registered = true;
+        let home = unsafe { &mut *self.shared().home.get() };
+        home.chunks[index as usize].registered = true;
+        if let Some(at) = home.free_chunks.iter().rposition(|&free| free == index) {
+            home.free_chunks.remove(at);
+            home.free_registered.push(index);
+        }
     }
 
     /// Takes back what other threads returned; bytes handed out, requests refused.
@@ -235,7 +243,7 @@ impl Home {
     fn take(&mut self, shared: &Shared, class: usize) -> Option<(u32, usize)> {
         let index = match self.partial[class] {
             NONE => {
-                let index = self.free_chunks.pop()?;
+                let index = self.free_registered.pop().or_else(|| self.free_chunks.pop())?;
                 let chunk = &mut self.chunks[index as usize];
                 assert_eq!(chunk.used, 0, "a free chunk has no buffer out");
                 chunk.class = class as u8;
@@ -283,7 +291,8 @@ impl Home {
         }
         if empty {
             self.unlink_partial(index);
-            self.free_chunks.push(index);
+            let registered = self.chunks[index as usize].registered;
+            if registered { &mut self.free_registered } else { &mut self.free_chunks }.push(index);
         }
     }
 

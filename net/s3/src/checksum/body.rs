@@ -4,8 +4,9 @@
 //! trailer, equals the computed one. Runs on the accepting core. Owner: `net/s3`.
 
 use stria_http::Head;
+use stria_md5lanes::Md5;
 
-use super::{Algorithm, Checksum, Hasher};
+use super::{Algorithm, Checksum, Digest, Hasher};
 use crate::code::ErrorCode;
 use crate::error::S3Error;
 
@@ -129,7 +130,7 @@ fn in_trailer(head: &Head, has_trailer: bool) -> Result<Option<Algorithm>, S3Err
 pub struct BodyHasher {
     request: RequestChecksums,
     payload_sha256: Option<[u8; 32]>,
-    md5: Hasher,
+    md5: Md5,
     checksum: Hasher,
     /// Absent when nothing asks for it, or when the checksum is SHA-256 anyway.
     sha256: Option<Hasher>,
@@ -154,7 +155,7 @@ impl BodyHasher {
         Self {
             request,
             payload_sha256,
-            md5: Hasher::new(Algorithm::Md5),
+            md5: Md5::new(),
             checksum: Hasher::new(algorithm),
             sha256: sha256_apart.then(|| Hasher::new(Algorithm::Sha256)),
         }
@@ -163,10 +164,21 @@ impl BodyHasher {
     /// Takes the next bytes of the payload.
     pub fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
+        self.update_all_but_md5(bytes);
+    }
+
+    /// Takes the next bytes of the payload for everything but the MD5, which the caller brings up to date
+    /// in [`BodyHasher::md5`]: it is worth computing beside other bodies' MD5s.
+    pub fn update_all_but_md5(&mut self, bytes: &[u8]) {
         self.checksum.update(bytes);
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
         }
+    }
+
+    /// The MD5, to be taken, given the bytes, and put back before the next call.
+    pub fn md5(&mut self) -> &mut Md5 {
+        &mut self.md5
     }
 
     /// Compares everything promised. `trailer` looks a trailer up by its lower-case name.
@@ -175,13 +187,14 @@ impl BodyHasher {
     /// `XAmzContentSHA256Mismatch`, `BadDigest`, or `InvalidRequest` for a malformed trailer.
     pub fn finish<'t>(self, trailer: &dyn Fn(&str) -> Option<&'t [u8]>) -> Result<BodyDigests, S3Error> {
         let (md5, checksum) = (self.md5.finish(), self.checksum.finish());
+        let md5_digest = Digest::of(&md5);
         if let Some(expected) = self.payload_sha256 {
             let computed = self.sha256.map_or(checksum, Hasher::finish);
             if computed.digest.as_bytes() != expected {
                 return Err(ErrorCode::XAmzContentSHA256Mismatch.into());
             }
         }
-        if self.request.content_md5.is_some_and(|expected| expected != md5) {
+        if self.request.content_md5.is_some_and(|expected| expected.digest != md5_digest) {
             let message = "The Content-MD5 you specified did not match what we received.";
             return Err(S3Error::new(ErrorCode::BadDigest, message));
         }
@@ -197,7 +210,6 @@ impl BodyHasher {
         if expected.is_some_and(|expected| expected != checksum) {
             return Err(S3Error::new(ErrorCode::BadDigest, checksum.algorithm.row().mismatch));
         }
-        let md5 = md5.digest.as_bytes().try_into().expect("MD5 has 16 bytes");
         Ok(BodyDigests { md5, checksum })
     }
 }

@@ -3,8 +3,8 @@
 //! Invariant: the parameters echoed are those the client sent, encoded as the keys are. Any core.
 //! Owner: `net/s3`.
 
-use super::{Owner, key_text};
-use crate::checksum::{Algorithm, ChecksumType};
+use super::{Owner, key_characters, key_text};
+use crate::checksum::{Algorithm, ChecksumType, EtagText};
 use crate::content::StorageClass;
 use crate::xml::Writer;
 
@@ -15,8 +15,8 @@ pub struct Contents<'a> {
     pub key: &'a str,
     /// Milliseconds since 1970.
     pub last_modified_unix_ms: u64,
-    /// Without quotes.
-    pub etag: &'a str,
+    /// Its entity tag.
+    pub etag: EtagText,
     /// The object's checksum algorithm and what it covers.
     pub checksum: Option<(Algorithm, ChecksumType)>,
     /// The object's size in bytes.
@@ -28,20 +28,30 @@ pub struct Contents<'a> {
 }
 
 fn contents(xml: &mut Writer<'_>, entry: &Contents<'_>, encode_url: bool) {
-    xml.open("Contents");
-    key_text(xml, "Key", entry.key, encode_url);
-    xml.time("LastModified", entry.last_modified_unix_ms);
-    xml.etag("ETag", entry.etag);
+    // A page has a thousand of these: adjoining tags are written at once.
+    xml.constant("<Contents><Key>");
+    key_characters(xml, entry.key, encode_url);
+    xml.constant("</Key><LastModified>");
+    xml.instant(entry.last_modified_unix_ms);
+    xml.constant("</LastModified><ETag>&quot;");
+    xml.characters(entry.etag.text());
+    xml.constant("&quot;</ETag>");
     if let Some((algorithm, kind)) = entry.checksum {
-        xml.text("ChecksumAlgorithm", algorithm.name());
-        xml.text("ChecksumType", kind.name());
+        xml.constant("<ChecksumAlgorithm>");
+        xml.constant(algorithm.name());
+        xml.constant("</ChecksumAlgorithm><ChecksumType>");
+        xml.constant(kind.name());
+        xml.constant("</ChecksumType>");
     }
-    xml.number("Size", entry.size_bytes);
+    xml.constant("<Size>");
+    xml.digits(entry.size_bytes);
+    xml.constant("</Size>");
     if let Some(owner) = &entry.owner {
         owner.write("Owner", xml);
     }
-    xml.text("StorageClass", entry.storage_class.name());
-    xml.close("Contents");
+    xml.constant("<StorageClass>");
+    xml.constant(entry.storage_class.name());
+    xml.constant("</StorageClass></Contents>");
 }
 
 pub(super) fn common_prefixes(xml: &mut Writer<'_>, prefixes: &[&str], encode_url: bool) {

@@ -45,12 +45,18 @@ impl Owner<'_> {
 /// A key or prefix, percent-encoded if the client asked for it. A space becomes `%20`, which both kinds
 /// of client decoders read.
 fn key_text(xml: &mut Writer<'_>, element: &str, key: &str, encode_url: bool) {
+    xml.open(element);
+    key_characters(xml, key, encode_url);
+    xml.close(element);
+}
+
+fn key_characters(xml: &mut Writer<'_>, key: &str, encode_url: bool) {
     if encode_url {
         let mut out = Vec::with_capacity(key.len() + 16);
         encode(key.as_bytes(), Keep::Slash, &mut out);
-        xml.bytes(element, &out);
+        xml.characters(&String::from_utf8_lossy(&out));
     } else {
-        xml.text(element, key);
+        xml.characters(key);
     }
 }
 

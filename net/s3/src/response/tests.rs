@@ -1,7 +1,7 @@
 //! The documents, as text.
 
 use super::*;
-use crate::checksum::{Algorithm, Hasher};
+use crate::checksum::{Algorithm, EtagText, Hasher};
 use crate::code::ErrorCode;
 use crate::content::StorageClass;
 use crate::ops::Op;
@@ -65,7 +65,7 @@ fn entry<'a>(key: &'a str, owner: Option<Owner<'a>>) -> Contents<'a> {
     Contents {
         key,
         last_modified_unix_ms: TIME,
-        etag: "abc-2",
+        etag: EtagText::new(&[0xab; 16], 2),
         checksum: Some((Algorithm::Crc64Nvme, ChecksumType::FullObject)),
         size_bytes: 5,
         storage_class: StorageClass::Standard,

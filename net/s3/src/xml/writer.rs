@@ -77,6 +77,13 @@ impl<'o> Writer<'o> {
         self.close(name);
     }
 
+    /// `<name>text</name>` for text of ours, which holds nothing to escape.
+    pub fn word(&mut self, name: &str, text: &'static str) {
+        self.open(name);
+        self.raw(text);
+        self.close(name);
+    }
+
     /// `<name>text</name>` when there is a text.
     pub fn optional(&mut self, name: &str, text: Option<&str>) {
         if let Some(text) = text {
@@ -91,16 +98,30 @@ impl<'o> Writer<'o> {
 
     /// `<name>number</name>`
     pub fn number(&mut self, name: &str, number: u64) {
-        use std::io::Write;
         self.open(name);
-        // Writing to memory cannot fail.
-        let _ = write!(self.out, "{number}");
+        self.digits(number);
         self.close(name);
     }
 
     /// `<name>true</name>` or `false`.
     pub fn boolean(&mut self, name: &str, value: bool) {
-        self.text(name, if value { "true" } else { "false" });
+        self.word(name, if value { "true" } else { "false" });
+    }
+
+    /// A number inside the open element.
+    pub fn digits(&mut self, mut number: u64) {
+        const DIGITS_MAX: usize = 20;
+        let mut digits = [0u8; DIGITS_MAX];
+        let mut start = DIGITS_MAX;
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[start..]);
     }
 
     /// `<name>"tag"</name>` with the quotes S3 puts around an entity tag.
@@ -115,18 +136,39 @@ impl<'o> Writer<'o> {
     /// `<name>2009-10-12T17:50:30.000Z</name>` from milliseconds since 1970.
     pub fn time(&mut self, name: &str, unix_ms: u64) {
         self.open(name);
-        self.out.extend_from_slice(&stria_http::date::format_iso_ms(unix_ms));
+        self.instant(unix_ms);
         self.close(name);
     }
+
+    /// A time inside the open element.
+    pub fn instant(&mut self, unix_ms: u64) {
+        self.out.extend_from_slice(&stria_http::date::format_iso_ms(unix_ms));
+    }
 }
+
+/// Bytes that may have to be escaped: markup, control characters, and the first byte of U+FFFE and U+FFFF.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        let control = (byte < 0x20 && byte != b'\n' as usize && byte != b'\t' as usize) || byte == 0x7f;
+        table[byte] = control || matches!(byte as u8, b'&' | b'<' | b'>' | b'"' | 0xef);
+        byte += 1;
+    }
+    table
+};
 
 /// Appends `text` with markup characters and control characters escaped. A line feed stays as it is; a
 /// carriage return is escaped, since XML readers would turn it into a line feed.
 fn escape(text: &str, out: &mut Vec<u8>) {
     use std::io::Write;
     let bytes = text.as_bytes();
+    let Some(first) = bytes.iter().position(|&byte| SPECIAL[usize::from(byte)]) else {
+        out.extend_from_slice(bytes);
+        return;
+    };
     let mut plain = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
+    for (at, &byte) in bytes.iter().enumerate().skip(first) {
         let entity: &[u8] = match byte {
             b'&' => b"&amp;",
             b'<' => b"&lt;",
