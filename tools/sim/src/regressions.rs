@@ -22,7 +22,13 @@ fn machine(disk_segments: u64) -> Machine {
 }
 
 fn config(cores: u16) -> StoreConfig {
-    StoreConfig { cores, pg_count: 4, sync: SyncPolicy::Always, flush_method: FlushMethod::Durable }
+    StoreConfig {
+        cores,
+        pg_count: 4,
+        sync: SyncPolicy::Always,
+        flush_method: FlushMethod::Durable,
+        checkpoint_log_bytes: 1 << 20,
+    }
 }
 
 fn up(machine: &Machine, cores: u16) -> Node {
@@ -117,7 +123,8 @@ fn rot_is_reported_by_the_pgs_new_owner() {
         Some(BodyRef::Inline(inline)) => inline.offset,
         other => panic!("{other:?}"),
     });
-    stop(&machine, &node);
+    put(&machine, &node, 1, b"proof", 2).expect("no faults");
+    cut(&machine);
     let byte = machine.disks[0].peek(place, 1)[0];
     machine.disks[0].poke(place, &[byte ^ 1]);
     let node = up(&machine, 2);
@@ -174,7 +181,10 @@ fn an_emptied_log_does_not_repeat_its_generations() {
     stop(&machine, &node);
     let node = up(&machine, 1);
     let cleaning = node.clone();
-    let cleaned = run(&machine, async move { cleaning.clean_eagerly(0, 0, Some(1)).await });
+    let cleaned = run(&machine, async move {
+        cleaning.tidy_up().await?;
+        cleaning.clean_eagerly(0, 0, Some(1)).await
+    });
     assert!(cleaned.expect("no faults"), "the log of volume 1 is freed");
     stop(&machine, &node);
     let node = up(&machine, 2);
