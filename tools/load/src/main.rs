@@ -8,6 +8,7 @@
 
 mod client;
 mod crash;
+mod index;
 mod ledger;
 mod limits;
 mod options;
@@ -26,6 +27,8 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
 
   crash [--kills N]   kill under load, restart, audit every acknowledged operation
   restart             fill a log with 1 GiB, kill, time the replay
+  index [--objects N] [--before PATH]
+                      fill with objects of 1 KiB, time restarts from the log and from runs
   limits              memory under load, and 10,000 idle connections
 ";
 
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "crash" => crash::run(&options),
         "restart" => restart::run(&options),
+        "index" => index::run(&options),
         "limits" => limits::run(&options),
         other => {
             eprintln!("unknown command '{other}'\n\n{HELP}");
