@@ -193,6 +193,7 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
     });
     env.spawn(take_messages(state.clone(), inbox));
     env.spawn(maintenance::run(state.clone()));
+    env.spawn(maintenance::run_checkpoints(state.clone()));
     let uring = !matches!(core.backend(), stria_runtime::ActiveBackend::Epoll);
     let _ = ready
         .send((me, Ok(Ready { report: opened.report, uring, flush_method: opened.flush_method, listen })));

@@ -1,11 +1,12 @@
-//! Background work of one core: cleaning the log, handing freed space to the core that owns its volume.
+//! Background work of one core: checkpoints, cleaning the log, handing freed space to the core that owns its
+//! volume.
 //!
 //! Invariant: a log segment is freed only after every core has rewritten its rows out of it. One segment
-//! at a time; between two looks the core rests.
+//! at a time, one checkpoint at a time; between two looks the core rests.
 
 use std::rc::Rc;
 
-use stria_engine::calls::{Release, Relocate};
+use stria_engine::calls::{AskProgress, Release, Relocate};
 use stria_env::Env;
 use stria_store::LogSegment;
 
@@ -33,6 +34,34 @@ pub async fn run(state: Rc<CoreState>) {
             state.env.sleep(60 * REST_NS).await;
         }
         store.set_cleaning(false);
+    }
+}
+
+/// Writes checkpoints when they are due, until the process ends.
+pub async fn run_checkpoints(state: Rc<CoreState>) {
+    let store = state.peers.engine().store().clone();
+    while !state.stopping.get() {
+        state.env.sleep(REST_NS).await;
+        if !store.is_settled() {
+            let mut least = store.checkpoint_progress();
+            for core in state.peers.cores() {
+                least = least.min(state.peers.call_core(core, AskProgress).await);
+            }
+            store.all_reached(least);
+        }
+        if !store.checkpoint_due() {
+            continue;
+        }
+        match store.checkpoint().await {
+            Ok(_) => {}
+            Err(_) if state.stopping.get() => {}
+            Err(error) => {
+                tracing::warn!(
+                    "core {}: no checkpoint: {error}; the log grows until one succeeds",
+                    state.env.core().0
+                );
+            }
+        }
     }
 }
 

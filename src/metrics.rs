@@ -153,6 +153,26 @@ const METRICS: &[Metric] = &[
     ("stria_pgs_needing_repair", "Placement groups that are read-only.", "gauge", |r| {
         r.store.needs_repair as f64
     }),
+    ("stria_checkpoints_total", "Checkpoints written.", "counter", |r| r.store.checkpoints.count as f64),
+    ("stria_checkpoints_failed_total", "Checkpoints given up, for want of room mostly.", "counter", |r| {
+        r.store.checkpoints.failed as f64
+    }),
+    ("stria_checkpoint_seconds", "Duration of the last checkpoint.", "gauge", |r| {
+        r.store.checkpoints.last_ns as f64 / 1e9
+    }),
+    ("stria_checkpoint_bytes_total", "Bytes of runs and manifests written.", "counter", |r| {
+        r.store.checkpoints.bytes_written as f64
+    }),
+    ("stria_runs", "Runs of the index.", "gauge", |r| r.store.checkpoints.runs as f64),
+    ("stria_run_bytes", "Bytes of runs and manifests in use.", "gauge", |r| {
+        r.store.checkpoints.run_bytes as f64
+    }),
+    ("stria_replay_bytes", "Bytes of log a restart would replay.", "gauge", |r| {
+        r.store.checkpoints.log_bytes as f64
+    }),
+    ("stria_replay_age_seconds", "Age of the place in the log where replay would begin.", "gauge", |r| {
+        r.store.checkpoints.position_age_ns as f64 / 1e9
+    }),
     ("stria_log_failed", "1 when the core's log failed.", "gauge", |r| f64::from(u8::from(r.store.failed))),
 ];
 

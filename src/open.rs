@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Barrier, mpsc},
 };
 
-use stria_base::VolumeId;
+use stria_base::{MIB, VolumeId};
 use stria_env::{Disk, Env};
 use stria_store::{
     ExtentsInUse, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy,
@@ -20,6 +20,9 @@ use crate::{
     config::{self, Config},
     real_env::{DiskOptions, RealDisk, RealEnv},
 };
+
+/// Log after which a checkpoint is due, bytes per core: about a second of replay.
+const CHECKPOINT_LOG_BYTES: u64 = 256 * MIB;
 
 /// A volume as every core is to open it.
 #[derive(Clone, Debug)]
@@ -38,7 +41,8 @@ pub struct VolumePath {
 
 /// What one core hands to another at start.
 enum Handover {
-    Rows(Vec<PgRows>),
+    /// And whether the giver's volumes hold nothing that another number of cores wrote.
+    Rows(Vec<PgRows>, bool),
     Extents(Vec<(VolumeId, ExtentsInUse)>),
 }
 
@@ -157,17 +161,25 @@ pub async fn open(
         }
     }
     let flush_method = choose_flush_method(env, config, &disks[0].1).await;
-    let store_config =
-        StoreConfig { cores: config.cores, pg_count, sync: sync_policy(config.sync), flush_method };
+    let store_config = StoreConfig {
+        cores: config.cores,
+        pg_count,
+        sync: sync_policy(config.sync),
+        flush_method,
+        checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
+    };
     let mut replayed = replay(env, store_uuid, disks.clone()).await?;
-    let rows = exchange_rows(&meeting, config.cores, std::mem::take(&mut replayed.pgs))?;
+    let is_settled = replayed.is_settled(config.cores);
+    let rows = std::mem::take(&mut replayed.pgs);
+    let (rows, is_settled) = exchange_rows(&meeting, config.cores, rows, is_settled)?;
     for path in paths {
         if path.id.owner(config.cores) != me {
             disks.push((path.id, open_disk(env, path).await?));
         }
     }
     let volumes = Volumes::new(env.clone(), disks, store_config.sync == SyncPolicy::Always);
-    let store = Store::open(env.clone(), store_config, volumes.clone(), replayed.volumes, rows).await?;
+    let store =
+        Store::open(env.clone(), store_config, volumes.clone(), replayed.volumes, rows, is_settled).await?;
     exchange_extents(&meeting, config.cores, &store)?;
     store.start()?;
     Ok(Opened { store, volumes, report: replayed.report, flush_method })
@@ -183,19 +195,26 @@ async fn open_disk(env: &RealEnv, path: &VolumePath) -> Result<RealDisk, OpenErr
     })
 }
 
-fn exchange_rows(meeting: &Meeting, cores: u16, pgs: Vec<PgRows>) -> Result<Vec<PgRows>, OpenError> {
+fn exchange_rows(
+    meeting: &Meeting,
+    cores: u16,
+    pgs: Vec<PgRows>,
+    is_settled: bool,
+) -> Result<(Vec<PgRows>, bool), OpenError> {
     let mut parts: Vec<Vec<PgRows>> = (0..cores).map(|_| Vec::new()).collect();
     for rows in pgs {
         parts[usize::from(rows.pg.owner(cores).0)].push(rows);
     }
-    let received = meeting.exchange(parts.into_iter().map(Handover::Rows).collect())?;
-    Ok(received
-        .into_iter()
-        .flat_map(|part| match part {
-            Handover::Rows(rows) => rows,
-            Handover::Extents(_) => unreachable!("the barrier keeps the two exchanges apart"),
-        })
-        .collect())
+    let parts = parts.into_iter().map(|rows| Handover::Rows(rows, is_settled)).collect();
+    let (mut rows, mut all_settled) = (Vec::new(), true);
+    for part in meeting.exchange(parts)? {
+        let Handover::Rows(more, settled) = part else {
+            unreachable!("the barrier keeps the two exchanges apart")
+        };
+        rows.extend(more);
+        all_settled &= settled;
+    }
+    Ok((rows, all_settled))
 }
 
 fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Result<(), OpenError> {

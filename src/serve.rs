@@ -28,6 +28,7 @@ use crate::{
     ports::{Holder, bind},
     state::Shared,
 };
+use stria_store::ReplayReport;
 
 /// Messages one core may have waiting from another.
 const MESH_CAPACITY: usize = 1024;
@@ -409,8 +410,9 @@ fn banner(
 ) {
     let listen = ready.first().map_or(config.listen, |ready| ready.listen);
     let endpoint = format!("http://{listen}");
-    let (bytes, ns) =
-        ready.iter().fold((0, 0), |(bytes, ns), core| (bytes + core.report.bytes, core.report.ns.max(ns)));
+    let sum = |of: fn(&ReplayReport) -> u64| ready.iter().map(|core| of(&core.report)).sum::<u64>();
+    let (run_rows, frames, bytes) = (sum(|r| r.run_rows), sum(|r| r.frames), sum(|r| r.bytes));
+    let ns = ready.iter().map(|core| core.report.ns).max().unwrap_or(0);
     let uring = ready.iter().all(|core| core.uring);
     print(&format!("stria {} is serving S3", env!("CARGO_PKG_VERSION")));
     print(&format!("  endpoint    {endpoint}   region {}", config.region));
@@ -423,8 +425,12 @@ fn banner(
         if uring { "io_uring" } else { "epoll" }
     ));
     print(&format!("  sync        {}", config.sync));
-    if bytes > 0 {
-        print(&format!("  recovered   {} of log in {} ms", print_size(bytes), ns / 1_000_000));
+    if run_rows + frames > 0 {
+        print(&format!(
+            "  recovered   {run_rows} rows from runs, {frames} frames ({}) of log in {} ms",
+            print_size(bytes),
+            ns / 1_000_000
+        ));
     }
     if let Some(note) = backend_note {
         print(&format!("  note        io_uring is not used: {note}"));
@@ -433,6 +439,12 @@ fn banner(
         print(&format!(
             "  WARNING     {} logs have an unreadable frame that was acknowledged; their placement groups are read-only",
             core.report.rot
+        ));
+    }
+    let damaged = sum(|r| r.damaged);
+    if damaged > 0 {
+        print(&format!(
+            "  WARNING     {damaged} parts of the checkpoint do not verify; placement groups whose log does not have it all are read-only"
         ));
     }
     print(&format!("  access key  {}", credentials.access_key));

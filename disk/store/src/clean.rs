@@ -1,11 +1,11 @@
 //! Cleaning the log: rows that still count are rewritten out of the oldest segment, then it is free.
 //!
-//! Invariant: a segment is freed only when every row that counts in it is durable elsewhere, and only the
-//! oldest segment of a log is cleaned, so that a tombstone in it has nothing older to hide, unless records of
-//! its PG lie in another log too; then it is rewritten like a row. Runs on the owner core of the rows; the
-//! owner of the volume frees the segment when all cores are through.
+//! Invariant: a segment is freed only when every row that counts in it is durable elsewhere and replay would
+//! begin behind it. So a tombstone in it is in a run, or has nothing to hide any more, and PG numbers and
+//! stamps are in the manifest: only rows are rewritten. Runs on the owner core of the rows; the owner of the
+//! volume frees the segment when all cores are through.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use stria_base::{Hlc, PgId, VolumeId};
@@ -16,9 +16,10 @@ use crate::{
     error::StoreError,
     index::MetaIndex,
     log::{FrameFate, PendingChange, PendingRecord},
-    replay::{Place, Window, row_of},
+    replay::row_of,
     row::{BodyRef, Home},
     store::{Pg, Store},
+    window::{Place, Window},
 };
 
 /// A sealed log segment, as its volume's owner names it to other cores.
@@ -34,7 +35,7 @@ pub struct LogSegment {
     pub end: u32,
 }
 
-/// Room for marks, tombstones and whatever is committed meanwhile.
+/// Room for whatever is committed meanwhile.
 const SLACK_BYTES: u64 = 128 << 10;
 
 /// A log is left alone up to this many segments.
@@ -42,7 +43,7 @@ const SEGMENTS_UNCLEANED_MAX: usize = 4;
 
 impl<E: Env> Store<E> {
     /// The segment worth cleaning next: the oldest of a log that is more than half dead, or any oldest when
-    /// space is low. `None` while one is being cleaned.
+    /// space is low. `None` while one is being cleaned, or when a checkpoint has to come first.
     #[must_use]
     pub fn cleaning_candidate(&self) -> Option<LogSegment> {
         if self.0.cleaning.get() || self.is_failed() {
@@ -59,13 +60,16 @@ impl<E: Env> Store<E> {
             let pressed = segments.len() > 1 && volume.is_low();
             // A volume taken over from a core that is no more is emptied as soon as half of it is dead.
             if let (true, Some(&(segment, generation, Some(end)))) = (worth || pressed, segments.first()) {
-                return Some(LogSegment { volume: volume.id, segment, generation, end });
+                if volume.is_below_position(generation, end) {
+                    return Some(LogSegment { volume: volume.id, segment, generation, end });
+                }
+                self.0.checkpoints.wanted.set(true);
             }
         }
         None
     }
 
-    /// The oldest segment of each log of this core that is sealed, worth cleaning or not: for emptying a
+    /// The oldest segment of each log of this core that replay leaves out, worth cleaning or not: for emptying a
     /// volume. Empty while one is being cleaned.
     #[must_use]
     pub fn oldest_log_segments(&self) -> Vec<LogSegment> {
@@ -74,7 +78,8 @@ impl<E: Env> Store<E> {
         }
         let oldest = |volume: &crate::volume::Volume<E>| {
             let (segment, generation, end) = volume.log_segments().first().copied()?;
-            Some(LogSegment { volume: volume.id, segment, generation, end: end? })
+            let oldest = LogSegment { volume: volume.id, segment, generation, end: end? };
+            volume.is_below_position(generation, oldest.end).then_some(oldest)
         };
         self.0.mine.iter().filter_map(oldest).collect()
     }
@@ -96,7 +101,6 @@ impl<E: Env> Store<E> {
         let place = Place { uuid, volume, geometry, segment: number, generation };
         let disk = self.0.volumes.disk(segment.volume)?.clone();
         let mut window = Window::new(&self.0.env, &disk, place, u64::from(segment.end));
-        let mut seen = BTreeSet::new();
         while window.at < u64::from(segment.end) {
             let Some(header) = window.frame().await? else {
                 // A hole in a log is a matter for repair; freeing the segment would seal the loss.
@@ -108,19 +112,13 @@ impl<E: Env> Store<E> {
             };
             let payload =
                 stria_wal::FRAME_HEADER_BYTES..stria_wal::FRAME_HEADER_BYTES + header.payload_bytes as usize;
-            let fate = self.relocate_frame(&window.data()[payload], segment, &mut seen);
+            let fate = self.relocate_frame(&window.data()[payload], segment);
             if let Some(fate) = fate {
                 // One frame of rewritten rows at a time: cleaning takes its share of the log, not all of it.
                 fate.wait().await?;
             }
             window.advance(frame_bytes(u64::from(header.payload_bytes)));
         }
-        // A log that is all freed would forget its frame numbers, and a torn first frame would pass for rot: so
-        // the segment's owner always has a frame behind it.
-        if self.0.mine[0].id == segment.volume {
-            seen.extend(self.pgs().next());
-        }
-        self.append_marks(seen);
         // What made rows of this segment not count may itself still be on its way.
         self.drain_log().await?;
         self.flush_log().await?;
@@ -149,17 +147,11 @@ impl<E: Env> Store<E> {
     }
 
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
-    fn relocate_frame(
-        &self,
-        payload: &[u8],
-        segment: LogSegment,
-        seen: &mut BTreeSet<PgId>,
-    ) -> Option<std::rc::Rc<FrameFate>> {
+    fn relocate_frame(&self, payload: &[u8], segment: LogSegment) -> Option<std::rc::Rc<FrameFate>> {
         let mut by_pg: BTreeMap<PgId, Vec<Change<'_>>> = BTreeMap::new();
         for record in records(payload).flatten() {
             let Some(Some(pg)) = self.0.pgs.get(usize::from(record.pg.0)) else { continue };
             let pg = pg.borrow();
-            seen.insert(record.pg);
             by_pg
                 .entry(record.pg)
                 .or_default()
@@ -174,68 +166,39 @@ impl<E: Env> Store<E> {
         last
     }
 
-    /// Keeps what dropped records still tell: how far the PG's numbers and this core's clock had come. Else
-    /// both could go back after a crash.
-    fn append_marks(&self, pgs: BTreeSet<PgId>) {
-        let volume = self.0.mine[0].id;
-        for pg in pgs {
-            let Some(Some(state)) = self.0.pgs.get(usize::from(pg.0)) else { continue };
-            let seq = state.borrow().seq;
-            let builder = RecordBuilder::new(RecordKind::Relocated, pg, seq, self.next_hlc());
-            let bytes = builder.bytes() as u64;
-            self.pg_rings_insert(pg, volume);
-            let record = PendingRecord { pg, changes: Vec::new(), relocated: true, at: 0 };
-            self.0.log.borrow_mut().append(record, builder.finish(), bytes);
-        }
-        self.0.log_work.notify_all();
-    }
-
     fn append_relocated(&self, pg: PgId, changes: &[Change<'_>]) -> std::rc::Rc<FrameFate> {
         let mut builder = RecordBuilder::new(RecordKind::Relocated, pg, 0, Hlc(0));
         let volume = self.0.mine[0].id;
         let mut pending = Vec::with_capacity(changes.len());
         for change in changes {
             let before = builder.bytes();
-            let mut row = None;
-            if change.delete {
-                builder.delete(change.key, change.seq, change.hlc);
-            } else {
-                let mut inline_at = 0;
-                match change.body_kind {
-                    BodyKind::Inline => {
-                        let id =
-                            u128::from_le_bytes(change.body[..16].try_into().expect("checked when decoded"));
-                        let bytes = Bytes::copy_from_slice(&change.body[INLINE_HEADER_BYTES..]);
-                        let id = stria_base::DataId(id);
-                        inline_at =
-                            builder.put_inline(change.key, change.meta, id, &bytes, change.seq, change.hlc).1;
-                    }
-                    BodyKind::Extents => {
-                        builder.put(change.key, change.meta, Some(change.body), change.seq, change.hlc);
-                    }
-                    BodyKind::None => builder.put(change.key, change.meta, None, change.seq, change.hlc),
+            let mut inline_at = 0;
+            match change.body_kind {
+                BodyKind::Inline => {
+                    let id = u128::from_le_bytes(change.body[..16].try_into().expect("checked when decoded"));
+                    let bytes = Bytes::copy_from_slice(&change.body[INLINE_HEADER_BYTES..]);
+                    let id = stria_base::DataId(id);
+                    inline_at =
+                        builder.put_inline(change.key, change.meta, id, &bytes, change.seq, change.hlc).1;
                 }
-                let home = Home { volume, segment: 0, bytes: (builder.bytes() - before) as u32 };
-                row = row_of(change, home, 0);
-                if let Some(BodyRef::Inline(inline)) = row.as_mut().map(|row| &mut row.body) {
-                    inline.offset = inline_at as u64;
+                BodyKind::Extents => {
+                    builder.put(change.key, change.meta, Some(change.body), change.seq, change.hlc);
                 }
+                BodyKind::None => builder.put(change.key, change.meta, None, change.seq, change.hlc),
             }
-            pending.push(PendingChange { key: change.key.into(), row, seq: change.seq });
+            let home = Home { volume, segment: 0, bytes: (builder.bytes() - before) as u32 };
+            let mut row = row_of(change, home, 0);
+            if let Some(BodyRef::Inline(inline)) = row.as_mut().map(|row| &mut row.body) {
+                inline.offset = inline_at as u64;
+            }
+            pending.push(PendingChange { key: change.key.into(), row, seq: change.seq, hlc: change.hlc });
         }
         let bytes = builder.bytes() as u64;
         self.0.relocated_bytes.set(self.0.relocated_bytes.get() + bytes);
-        self.pg_rings_insert(pg, volume);
         let record = PendingRecord { pg, changes: pending, relocated: true, at: 0 };
         let fate = self.0.log.borrow_mut().append(record, builder.finish(), bytes);
         self.0.log_work.notify_all();
         fate
-    }
-
-    fn pg_rings_insert(&self, pg: PgId, volume: VolumeId) {
-        if let Some(Some(pg)) = self.0.pgs.get(usize::from(pg.0)) {
-            pg.borrow_mut().rings.insert(volume);
-        }
     }
 
     /// Frees a segment of a volume of this core: every core has relocated its rows.
@@ -246,7 +209,7 @@ impl<E: Env> Store<E> {
         let Some(volume) = self.0.mine.iter().find(|volume| volume.id == segment.volume) else {
             return Err(StoreError::NotAVolume { volume: segment.volume });
         };
-        volume.free_log(segment.segment, segment.generation).await?;
+        volume.free_log(segment.segment, segment.generation, segment.end).await?;
         self.0.cleaned_segments.set(self.0.cleaned_segments.get() + 1);
         Ok(())
     }
@@ -264,13 +227,9 @@ fn counts(pg: &Pg, change: &Change<'_>, segment: LogSegment) -> bool {
     if pg.pending.contains_key(change.key) {
         return false;
     }
-    match pg.index.get(change.key) {
-        Some(row) => {
-            !change.delete
-                && row.seq == change.seq
-                && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
-        }
-        // Without a row the tombstone is what keeps an older record in another log from coming back.
-        None => change.delete && pg.rings.len() > 1,
-    }
+    pg.index.get(change.key).is_some_and(|row| {
+        !change.delete
+            && row.seq == change.seq
+            && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
+    })
 }

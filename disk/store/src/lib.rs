@@ -7,25 +7,31 @@
 
 mod alloc;
 mod body;
+mod checkpoint;
 mod clean;
 mod error;
 mod index;
 mod log;
 mod log_writer;
+mod manifest;
 mod map;
 mod open;
 mod pins;
+mod recover;
 mod replay;
 mod row;
+mod run;
 mod store;
 mod superblock;
 mod volume;
 mod volumes;
+mod window;
 
 #[cfg(test)]
 mod tests;
 
 pub use body::{BodyWriter, read_extents, read_inline};
+pub use checkpoint::{CheckpointStats, Progress};
 pub use clean::LogSegment;
 pub use error::StoreError;
 pub use index::{MemoryIndex, MetaIndex};

@@ -6,7 +6,7 @@
 use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use bytes::Bytes;
-use stria_base::PgId;
+use stria_base::{Hlc, PgId};
 use stria_env::sync::Notify;
 
 use crate::{error::StoreError, map::SEGMENT_LOG2_MIN, row::Row};
@@ -130,6 +130,7 @@ pub(crate) struct PendingChange {
     /// `None` deletes. The offset of an inline body counts from the start of the record until the frame has a place.
     pub(crate) row: Option<Row>,
     pub(crate) seq: u64,
+    pub(crate) hlc: Hlc,
 }
 
 /// A record on its way to the device.

@@ -259,7 +259,7 @@ impl<E: Env> Store<E> {
     }
 
     /// Refuses everything from now on and tells everyone who waits.
-    fn fail_log(&self) {
+    pub(crate) fn fail_log(&self) {
         let frames: Vec<OpenFrame> = {
             let mut log = self.0.log.borrow_mut();
             log.failed = true;

@@ -105,11 +105,6 @@ impl DeviceMap {
         generations.max().unwrap_or(0).max(self.generation_floor)
     }
 
-    /// Whether any segment is log.
-    pub fn has_log(&self) -> bool {
-        self.segments.iter().any(|segment| matches!(segment, Segment::Log { .. }))
-    }
-
     /// A slot's bytes, padded to 4 KiB.
     pub fn encode(&self, uuid: u128, volume: VolumeId) -> Vec<u8> {
         assert!(self.segments.len() <= SEGMENTS_MAX);

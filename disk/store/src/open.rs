@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
@@ -13,15 +13,18 @@ use stria_base::{Hlc, HlcClock, PgId, VolumeId};
 use stria_env::{Disk, Env, sync::Notify};
 
 use crate::{
+    checkpoint::Checkpoints,
     error::StoreError,
     index::{MemoryIndex, MetaIndex},
     log::{Log, SyncPolicy},
     log_writer::FRAME_BUFFER_BYTES,
     map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_BYTES_MAX, SLOT_OFFSETS},
     pins::Pins,
-    replay::{PgRows, VolumeReplay},
+    recover::Base,
+    replay::{PgRows, Slot, VolumeReplay, put},
     row::{BodyRef, Extent},
-    store::{Inner, Pg, PgState, Store, StoreConfig},
+    run::RunRow,
+    store::{Changed, Inner, Pg, PgState, Store, StoreConfig},
     superblock::{
         self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
     },
@@ -69,7 +72,16 @@ pub async fn format_volume_sized<E: Env>(
     volumes.flush(volume).await?;
     write_superblock(
         &volumes,
-        &VolumeInfo { identity, epoch: 1, clean: true, hlc_high: Hlc(0), geometry, writers: Writers::None },
+        &VolumeInfo {
+            identity,
+            epoch: 1,
+            clean: true,
+            hlc_high: Hlc(0),
+            geometry,
+            writers: Writers::None,
+            position: None,
+            manifest: None,
+        },
     )
     .await
 }
@@ -146,11 +158,11 @@ pub struct ExtentsInUse {
 
 impl<E: Env> Store<E> {
     /// Opens this core's store: `mine` are the volumes it allocates on, in order of their numbers, as
-    /// replayed; `rows` are the rows of its PGs from all logs. Call [`Store::adopt`] with the extents of
-    /// every core, then [`Store::start`].
+    /// replayed; `rows` are the rows of its PGs from all volumes; `is_settled` is [`Replayed::is_settled`] of all
+    /// cores. Call [`Store::adopt`] with the extents of every core, then [`Store::start`].
     ///
     /// # Errors
-    /// Of the device.
+    /// Of the device; `Corrupt` when runs share space.
     ///
     /// # Panics
     /// When `mine` is empty or `rows` has a PG of another core.
@@ -160,6 +172,7 @@ impl<E: Env> Store<E> {
         volumes: Volumes<E>,
         mine: Vec<VolumeReplay>,
         rows: Vec<PgRows>,
+        is_settled: bool,
     ) -> Result<Self, StoreError> {
         let core = env.core();
         let mut pgs: Vec<Option<PgRows>> = (0..config.pg_count)
@@ -171,13 +184,15 @@ impl<E: Env> Store<E> {
         }
         let mut hlc = HlcClock::default();
         let mut owned = Vec::new();
-        for replayed in &mine {
+        for (nth, replayed) in mine.iter().enumerate() {
             hlc.observe(replayed.info.hlc_high);
-            let mut info = replayed.info;
-            info.writers = if replayed.map.has_log() { info.writers } else { Writers::None };
-            info.writers = info.writers.joined_by(config.cores);
+            let mut info = VolumeInfo { clean: false, ..replayed.info };
+            info.writers = if replayed.has_content { info.writers } else { Writers::None };
+            // Only the first carries a log from now on.
+            info.writers = if nth == 0 { info.writers.joined_by(config.cores) } else { info.writers };
             let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);
-            volume.write_superblock(false, replayed.info.hlc_high).await?;
+            adopt_runs(&volume, replayed)?;
+            volume.write_superblock(info).await?;
             owned.push(volume);
         }
         for (volume, replayed) in owned.iter().zip(&mine).skip(1) {
@@ -190,11 +205,13 @@ impl<E: Env> Store<E> {
         let pgs = pgs.into_iter().map(|rows| {
             rows.map(|rows| {
                 hlc.observe(rows.hlc_high);
-                live_log_bytes += rows.live_bytes();
-                RefCell::new(into_pg(rows))
+                let (pg, live_bytes) = into_pg(rows, owned[0].id, is_settled);
+                live_log_bytes += live_bytes;
+                RefCell::new(pg)
             })
         });
         let pgs = pgs.collect();
+        let checkpoints = Checkpoints::new(&mine, is_settled, env.mono_ns());
         let inner = Inner {
             env,
             config,
@@ -212,6 +229,7 @@ impl<E: Env> Store<E> {
             cleaning: Cell::new(false),
             cleaned_segments: Cell::new(0),
             relocated_bytes: Cell::new(0),
+            checkpoints,
         };
         Ok(Self(Rc::new(inner)))
     }
@@ -261,14 +279,61 @@ impl<E: Env> Store<E> {
     }
 }
 
-fn into_pg(rows: PgRows) -> Pg {
-    let PgRows { rows, seq_high, rings, suspect, .. } = rows;
-    let index = MemoryIndex::from_sorted(rows.into_iter().filter_map(|(key, slot)| Some((key, slot.row?))));
-    Pg {
-        index,
+/// Takes what runs and manifest lie in out of the free space, before any row can claim it.
+fn adopt_runs<E: Env>(volume: &Volume<E>, replayed: &VolumeReplay) -> Result<(), StoreError> {
+    let Some(manifest) = &replayed.manifest else { return Ok(()) };
+    let named = replayed.info.manifest.map(|named| named.extents(volume.id)).unwrap_or_default();
+    let runs = manifest.runs().flat_map(|run| &run.extents);
+    runs.chain(&named).try_for_each(|extent| volume.adopt(*extent))
+}
+
+/// Rows of the runs, and over them what the log says. `home`: the volume of this core's runs. Also the bytes
+/// of log its rows weigh.
+fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u64) {
+    let PgRows { pg, base, rows, version_high, seq_high, suspect, .. } = rows;
+    let Base { rows: run_rows, mut newer, volume, needs_repair, is_damaged, is_replaced, .. } =
+        base.unwrap_or_else(|| Base { is_replaced: true, ..Base::new(pg, 0, home) });
+    let mut changed = (volume == home && !is_replaced).then(Changed::new);
+    for (key, slot) in rows {
+        // What the log says is not in the runs; that of the newest change is what a tombstone needs.
+        let newest = newer.get(&key).filter(|there| there.seq > slot.seq);
+        let number = newest.map_or((slot.seq, slot.hlc), |there| (there.seq, there.hlc));
+        if let Some(changed) = &mut changed {
+            changed.insert(key.clone(), number);
+        }
+        put(&mut newer, key, slot);
+    }
+    let mut tombstones = Changed::new();
+    let mut visible = Vec::with_capacity(run_rows.len() + newer.len());
+    let mut newer = newer.into_iter().peekable();
+    let mut take = |key: Box<[u8]>, slot: Slot| match slot.row {
+        Some(row) => visible.push((key, row)),
+        None => {
+            tombstones.insert(key, (slot.seq, slot.hlc));
+        }
+    };
+    for RunRow { key, seq, hlc, row } in run_rows {
+        while let Some((key, slot)) = newer.next_if(|(newer, _)| *newer < key) {
+            take(key, slot);
+        }
+        match newer.next_if(|(newer, _)| *newer == key) {
+            Some((key, slot)) if slot.seq >= seq => take(key, slot),
+            _ => take(key, Slot { seq, hlc, row }),
+        }
+    }
+    newer.for_each(|(key, slot)| take(key, slot));
+    let needs_repair = needs_repair || suspect || is_damaged;
+    let live_bytes = visible.iter().map(|(_, row)| u64::from(row.home.bytes)).sum();
+    let pg = Pg {
+        index: MemoryIndex::from_sorted(visible),
         pending: BTreeMap::new(),
         seq: seq_high,
-        state: if suspect { PgState::NeedsRepair } else { PgState::Active },
-        rings: rings.into_iter().collect::<BTreeSet<_>>(),
-    }
+        published_seq: seq_high,
+        state: if needs_repair { PgState::NeedsRepair } else { PgState::Active },
+        changed,
+        version: version_high,
+        tombstones: (!is_settled).then_some(tombstones),
+        keeps_runs: is_damaged,
+    };
+    (pg, live_bytes)
 }

@@ -1,96 +1,98 @@
-//! Reading the logs of this core's volumes back into rows.
+//! Reading this core's volumes back into rows: runs of the last checkpoint, then the log behind it.
 //!
 //! Invariant: of two changes of a row the higher number wins, so the order in which logs and segments are
 //! read does not matter, and reading twice changes nothing. All cores replay at the same time, each its
 //! own volumes; the result is `Send`, because PGs may have moved to other cores.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use stria_base::{DataId, Hlc, PgId, VolumeId};
-use stria_env::{
-    Disk, Env,
-    sync::{Receiver, oneshot},
-};
+use stria_env::Env;
 use stria_wal::{
-    BodyKind, Chain, Change, End, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, INLINE_HEADER_BYTES, Seed,
-    decode_frame, find_end, frame_bytes, records,
+    BodyKind, Chain, Change, End, FRAME_HEADER_BYTES, FrameHeader, INLINE_HEADER_BYTES, RecordKind, find_end,
+    frame_bytes, records,
 };
 
 use crate::{
     error::StoreError,
-    log::RECORD_BYTES_MAX,
-    map::{DeviceMap, Geometry, Segment},
+    manifest::Manifest,
+    map::{DeviceMap, Segment},
     open::{probe_volume, read_map},
+    recover::{Base, Checkpoint, read_checkpoint},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
-    superblock::VolumeInfo,
+    superblock::{Position, VolumeInfo, Writers},
+    window::{Place, Window},
 };
-
-/// Bytes of one read.
-const READ_BYTES: u64 = 1 << 20;
-/// Times a block is asked for before it counts as unreadable.
-const BLOCK_READS_MAX: u32 = 3;
-/// Reads in flight.
-const READS_IN_FLIGHT: usize = 4;
-/// How far behind an unreadable frame the next one may begin: the largest frame there is.
-const SCAN_BYTES: u64 = RECORD_BYTES_MAX + 2 * FRAME_ALIGN;
 
 /// The latest change of a row seen so far.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) seq: u64,
+    pub(crate) hlc: Hlc,
     /// `None` is a tombstone.
     pub(crate) row: Option<Row>,
 }
 
-/// What the logs say of one PG.
+/// What runs and logs say of one PG.
 #[derive(Debug)]
 pub struct PgRows {
     /// The PG.
     pub pg: PgId,
+    /// What the last checkpoint says.
+    pub(crate) base: Option<Base>,
+    /// What logs say.
     pub(crate) rows: BTreeMap<Box<[u8]>, Slot>,
+    /// Highest version any manifest has of it.
+    pub(crate) version_high: u64,
     pub(crate) seq_high: u64,
     pub(crate) hlc_high: Hlc,
-    pub(crate) rings: Vec<VolumeId>,
-    /// A log that may hold records of this PG has lost an acknowledged frame.
+    /// What was read may lack an acknowledged write of it.
     pub(crate) suspect: bool,
 }
 
 impl PgRows {
     pub(crate) fn new(pg: PgId) -> Self {
-        Self { pg, rows: BTreeMap::new(), seq_high: 0, hlc_high: Hlc(0), rings: Vec::new(), suspect: false }
+        Self {
+            pg,
+            base: None,
+            rows: BTreeMap::new(),
+            version_high: 0,
+            seq_high: 0,
+            hlc_high: Hlc(0),
+            suspect: false,
+        }
     }
 
-    /// Adds what another log says.
+    /// Adds what another volume says.
     pub(crate) fn merge(&mut self, other: Self) {
         assert_eq!(self.pg, other.pg);
+        self.version_high = self.version_high.max(other.version_high);
         self.seq_high = self.seq_high.max(other.seq_high);
         self.hlc_high = self.hlc_high.max(other.hlc_high);
-        self.rings.extend(other.rings);
         self.suspect |= other.suspect;
+        // The older one may have rows whose tombstones the newer one could do without.
+        let version = |base: &Option<Base>| base.as_ref().map(|base| base.version);
+        if version(&other.base) > version(&self.base) {
+            self.base = other.base;
+        }
         if self.rows.is_empty() {
             self.rows = other.rows;
             return;
         }
         for (key, slot) in other.rows {
-            self.put(key, slot);
+            put(&mut self.rows, key, slot);
         }
     }
+}
 
-    fn put(&mut self, key: Box<[u8]>, slot: Slot) {
-        match self.rows.get_mut(&key) {
-            Some(there) if there.seq > slot.seq => {}
-            Some(there) => *there = slot,
-            None => {
-                self.rows.insert(key, slot);
-            }
+/// Puts a change read later: of equal numbers it wins, being the same row rewritten.
+pub(crate) fn put(rows: &mut BTreeMap<Box<[u8]>, Slot>, key: Box<[u8]>, slot: Slot) {
+    match rows.get_mut(&key) {
+        Some(there) if there.seq > slot.seq => {}
+        Some(there) => *there = slot,
+        None => {
+            rows.insert(key, slot);
         }
-    }
-
-    pub(crate) fn live_bytes(&self) -> u64 {
-        self.rows.values().filter_map(|slot| slot.row.as_ref()).map(|row| u64::from(row.home.bytes)).sum()
     }
 }
 
@@ -107,6 +109,14 @@ pub struct VolumeReplay {
     pub(crate) prev_hash: u64,
     /// An acknowledged frame cannot be read.
     pub(crate) rot: bool,
+    /// What its manifest says; `None` when there is none, or it is lost.
+    pub(crate) manifest: Option<Manifest>,
+    /// Where its log ends; `None` when it never had one.
+    pub(crate) end: Option<Position>,
+    /// Whether opening read anything of it: runs or frames.
+    pub(crate) has_content: bool,
+    /// Bytes of its log that were replayed.
+    pub(crate) replayed_bytes: u64,
 }
 
 impl VolumeReplay {
@@ -134,6 +144,12 @@ pub struct ReplayReport {
     pub rot: u64,
     /// Volumes that were shut down in order.
     pub clean: u64,
+    /// Rows read from runs, tombstones included.
+    pub run_rows: u64,
+    /// Bytes of runs read.
+    pub run_bytes: u64,
+    /// PGs whose runs do not verify, and manifests lost.
+    pub damaged: u64,
 }
 
 /// What this core's volumes say.
@@ -147,7 +163,21 @@ pub struct Replayed {
     pub report: ReplayReport,
 }
 
-/// Replays the logs of `volumes`, which belong to store `store_uuid`.
+impl Replayed {
+    /// Whether everything these volumes hold was written by `cores` cores, each on its own volume. Only when
+    /// that is so of all cores may the store be told so.
+    #[must_use]
+    pub fn is_settled(&self, cores: u16) -> bool {
+        self.volumes.iter().enumerate().all(|(nth, volume)| {
+            let mine = volume.volume().owner(cores);
+            let written_so = volume.info.writers == Writers::Cores(cores)
+                && volume.manifest.iter().flat_map(|m| &m.entries).all(|entry| entry.pg.owner(cores) == mine);
+            !volume.has_content || (nth == 0 && written_so)
+        })
+    }
+}
+
+/// Reads the runs of `volumes`, which belong to store `store_uuid`, and replays their logs.
 ///
 /// # Errors
 /// When a volume is not what it should be, or cannot be read.
@@ -165,17 +195,30 @@ pub async fn replay<E: Env>(
             return Err(StoreError::Foreign { volume: id, found: info.identity.volume });
         }
         let (map, map_slot) = read_map(env, &disk, &info).await?;
-        let reader =
-            LogReader { env, disk: &disk, info: &info, rows: &mut rows, report: &mut replayed.report };
-        let volume = reader.read_all(map, map_slot).await?;
-        if volume.rot {
-            // What the lost frame said is unknown: every PG that may have written here is suspect, wherever
-            // it lives now.
+        let checkpoint = read_checkpoint(env, &disk, &info, &mut replayed.report).await?;
+        let rescue = rescued(&info, &checkpoint);
+        let reader = LogReader {
+            env,
+            disk: &disk,
+            info: &info,
+            rows: &mut rows,
+            report: &mut replayed.report,
+            rescue,
+        };
+        let (mut volume, rescue) = reader.read_all(map, map_slot).await?;
+        volume.has_content |= checkpoint.is_lost || !checkpoint.bases.is_empty();
+        if volume.rot || checkpoint.is_lost {
+            // What the lost frame or manifest said is unknown: every PG that may have written here is suspect,
+            // wherever it lives now.
             let pgs = (0..info.identity.pg_count).map(PgId);
             for pg in pgs.filter(|pg| info.writers.may_have_written(*pg, id)) {
                 rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
             }
         }
+        for part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
+            rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg)).merge(part);
+        }
+        volume.manifest = info.manifest.filter(|_| !checkpoint.is_lost).map(|_| checkpoint.manifest);
         replayed.report.clean += u64::from(info.clean);
         replayed.volumes.push(volume);
     }
@@ -184,12 +227,66 @@ pub async fn replay<E: Env>(
     Ok(replayed)
 }
 
+/// What frames before the position say of a PG whose runs are damaged or lost.
+#[derive(Default)]
+struct Rescued {
+    rows: BTreeMap<Box<[u8]>, Slot>,
+    /// Records 1 to this number were all found.
+    number: u64,
+}
+
+/// PGs whose rows are looked for in all of the log.
+fn rescued(info: &VolumeInfo, checkpoint: &Checkpoint) -> BTreeMap<PgId, Rescued> {
+    let damaged = checkpoint.bases.iter().filter(|base| base.is_damaged).map(|base| base.pg);
+    let lost = (0..if checkpoint.is_lost { info.identity.pg_count } else { 0 }).map(PgId);
+    let lost = lost.filter(|pg| info.writers.may_have_written(*pg, info.identity.volume));
+    damaged.chain(lost).map(|pg| (pg, Rescued::default())).collect()
+}
+
+/// What the runs of a volume say, put right by what was found in its log.
+fn bases_of(
+    bases: Vec<Base>,
+    hlc_high: Hlc,
+    mut rescue: BTreeMap<PgId, Rescued>,
+    volume: VolumeId,
+) -> Vec<PgRows> {
+    let part = |base: Base| PgRows {
+        version_high: base.version,
+        seq_high: base.pg_seq,
+        hlc_high,
+        base: Some(base),
+        ..PgRows::new(PgId(0))
+    };
+    let mut parts = Vec::with_capacity(bases.len());
+    for mut base in bases {
+        if let Some(Rescued { rows, number }) = rescue.remove(&base.pg) {
+            if number >= base.pg_seq && !base.needs_repair {
+                // The log has it all: the runs are not needed, and are written anew.
+                base =
+                    Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
+            }
+            for (key, slot) in rows {
+                put(&mut base.newer, key, slot);
+            }
+        }
+        parts.push(PgRows { pg: base.pg, ..part(base) });
+    }
+    // Of a lost manifest: what is left of it, below anything another manifest says.
+    for (pg, Rescued { rows, .. }) in rescue {
+        let base = Base { is_replaced: true, newer: rows, ..Base::new(pg, 0, volume) };
+        parts.push(PgRows { pg, ..part(base) });
+    }
+    parts
+}
+
 struct LogReader<'a, E: Env> {
     env: &'a E,
     disk: &'a E::Disk,
     info: &'a VolumeInfo,
     rows: &'a mut BTreeMap<PgId, PgRows>,
     report: &'a mut ReplayReport,
+    /// PGs of which frames before the position count too.
+    rescue: BTreeMap<PgId, Rescued>,
 }
 
 /// Where reading one segment ended.
@@ -201,7 +298,13 @@ struct SegmentEnd {
 }
 
 impl<E: Env> LogReader<'_, E> {
-    async fn read_all(mut self, map: DeviceMap, map_slot: usize) -> Result<VolumeReplay, StoreError> {
+    async fn read_all(
+        mut self,
+        map: DeviceMap,
+        map_slot: usize,
+    ) -> Result<(VolumeReplay, BTreeMap<PgId, Rescued>), StoreError> {
+        let start = self.info.position;
+        let is_rescue = !self.rescue.is_empty();
         let mut segments: Vec<(u32, u64, Option<u32>)> = map
             .segments
             .iter()
@@ -210,34 +313,54 @@ impl<E: Env> LogReader<'_, E> {
                 Segment::Log { generation, end } => Some((i as u32, *generation, *end)),
                 _ => None,
             })
+            .filter(|(_, generation, _)| {
+                is_rescue || start.is_none_or(|start| *generation >= start.generation)
+            })
             .collect();
         segments.sort_by_key(|(_, generation, _)| *generation);
+        let follows = start.filter(|_| !is_rescue);
         let mut volume = VolumeReplay {
             info: *self.info,
             map,
             map_slot,
             open_ends: Vec::new(),
-            next_seq: 1,
-            prev_hash: 0,
+            next_seq: follows.map_or(1, |start| start.next_seq),
+            prev_hash: follows.map_or(0, |start| start.prev_hash),
             rot: false,
+            manifest: None,
+            end: start,
+            has_content: false,
+            replayed_bytes: 0,
         };
+        let (frames_before, bytes_before) = (self.report.frames, self.report.bytes);
         for (segment, generation, end) in segments {
-            let found = self.read_segment(segment, generation, end, &mut volume).await?;
+            let from = follows.filter(|start| start.generation == generation).map_or(0, |start| start.offset);
+            let found = self.read_segment((segment, generation, end), from, &mut volume).await?;
             volume.rot |= found.rot;
             if end.is_none() {
                 volume.open_ends.push((segment, found.bytes as u32));
             }
+            let (next_seq, prev_hash) = (volume.next_seq, volume.prev_hash);
+            volume.end = Some(Position { generation, offset: found.bytes, next_seq, prev_hash });
         }
+        if let Some(start) = start
+            && volume.next_seq < start.next_seq
+        {
+            (volume.next_seq, volume.prev_hash) = (start.next_seq, start.prev_hash);
+            volume.end = Some(start);
+        }
+        volume.has_content = self.report.frames > frames_before || volume.rot;
+        volume.replayed_bytes = self.report.bytes - bytes_before;
         self.report.rot += u64::from(volume.rot);
-        Ok(volume)
+        Ok((volume, self.rescue))
     }
 
-    /// Reads the frames of one segment up to its end, or, in an open one, to the first that is none.
+    /// Reads the frames of one segment from byte `from` up to its end, or, in an open one, to the first that is
+    /// none.
     async fn read_segment(
         &mut self,
-        segment: u32,
-        generation: u64,
-        end: Option<u32>,
+        (segment, generation, end): (u32, u64, Option<u32>),
+        from: u64,
         volume: &mut VolumeReplay,
     ) -> Result<SegmentEnd, StoreError> {
         let geometry = self.info.geometry;
@@ -245,10 +368,12 @@ impl<E: Env> LogReader<'_, E> {
         let place = Place { uuid, volume: volume.volume(), geometry, segment, generation };
         let end_bytes = end.map_or(geometry.segment_bytes(), u64::from);
         let mut window = Window::new(self.env, self.disk, place, end_bytes);
-        let mut chain: Option<Chain> = None;
+        window.skip_to(from.min(end_bytes));
+        // Behind a position no frame is missing. Without one the chain starts wherever the first frame says, older
+        // segments may be cleaned; inside a segment it must not break.
+        let follows = self.info.position.is_some() && self.rescue.is_empty();
+        let mut chain = follows.then_some(Chain { next_seq: volume.next_seq, prev_hash: volume.prev_hash });
         while let Some(header) = window.frame().await? {
-            // The chain starts wherever the first frame says, older segments may be cleaned; inside it must
-            // not break.
             let chain = chain.get_or_insert(Chain { next_seq: header.seq, prev_hash: header.prev_hash });
             if header.seq < volume.next_seq || !chain.accept(&header) {
                 break;
@@ -258,7 +383,7 @@ impl<E: Env> LogReader<'_, E> {
             volume.prev_hash = header.hash();
             window.advance(frame_bytes(u64::from(header.payload_bytes)));
         }
-        self.report.bytes += window.at;
+        self.report.bytes += window.at - from.min(end_bytes);
         let log_bytes = window.at;
         if log_bytes == end_bytes {
             return Ok(SegmentEnd { bytes: log_bytes, rot: false });
@@ -307,21 +432,31 @@ impl<E: Env> LogReader<'_, E> {
         self.report.frames += 1;
         // A record that does not decode inside a frame that verifies was written by a newer release; the
         // format version in the superblock refuses those before we come here.
+        let is_before = self.info.position.is_some_and(|start| header.seq < start.next_seq);
         for record in records(payload).flatten() {
+            let rescued = self.rescue.get_mut(&record.pg);
+            if is_before && rescued.is_none() {
+                continue;
+            }
             self.report.records += 1;
             let pg = self.rows.entry(record.pg).or_insert_with(|| PgRows::new(record.pg));
             pg.seq_high = pg.seq_high.max(record.pg_seq);
             pg.hlc_high = pg.hlc_high.max(record.hlc);
-            if !pg.rings.contains(&place.volume) {
-                pg.rings.push(place.volume);
-            }
+            let rows = match rescued {
+                Some(rescued) => {
+                    let follows = record.kind == RecordKind::Changes && record.pg_seq == rescued.number + 1;
+                    rescued.number += u64::from(follows);
+                    if is_before { &mut rescued.rows } else { &mut pg.rows }
+                }
+                None => &mut pg.rows,
+            };
             for change in record.changes() {
                 pg.seq_high = pg.seq_high.max(change.seq);
                 // Rewritten rows keep their stamps, and the record they came in may be gone.
                 pg.hlc_high = pg.hlc_high.max(change.hlc);
                 let home = Home { volume: place.volume, segment: place.segment, bytes: change.bytes as u32 };
                 let row = if change.delete { None } else { row_of(&change, home, payload_at) };
-                pg.put(change.key.into(), Slot { seq: change.seq, row });
+                put(rows, change.key.into(), Slot { seq: change.seq, hlc: change.hlc, row });
             }
         }
     }
@@ -344,178 +479,4 @@ pub(crate) fn row_of(change: &Change<'_>, home: Home, payload_at: u64) -> Option
         BodyKind::Extents => BodyRef::Extents(Arc::new(ExtentBody::decode(change.body)?)),
     };
     Some(Row { seq: change.seq, hlc: change.hlc, meta: change.meta.into(), body, home })
-}
-
-/// A use of a segment.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) uuid: u128,
-    pub(crate) volume: VolumeId,
-    pub(crate) geometry: Geometry,
-    pub(crate) segment: u32,
-    pub(crate) generation: u64,
-}
-
-impl Place {
-    fn offset(self) -> u64 {
-        self.geometry.offset(self.segment)
-    }
-}
-
-type Read<E> = Receiver<(u64, std::io::Result<()>, <E as Env>::Buf)>;
-
-/// A segment read from start to end, several reads ahead.
-pub(crate) struct Window<'a, E: Env> {
-    env: &'a E,
-    disk: &'a E::Disk,
-    pub(crate) place: Place,
-    /// Bytes of the segment that may hold log.
-    end: u64,
-    /// Offset in the segment of the first byte of `data`.
-    pub(crate) at: u64,
-    bytes: Vec<u8>,
-    start: usize,
-    next_read: u64,
-    in_flight: VecDeque<Read<E>>,
-    /// Whether a block could not be read, also when asked again.
-    unreadable: bool,
-    /// Whether something was written where the log ended.
-    tail_was_written: bool,
-}
-
-impl<'a, E: Env> Window<'a, E> {
-    pub(crate) fn new(env: &'a E, disk: &'a E::Disk, place: Place, end: u64) -> Self {
-        Self {
-            env,
-            disk,
-            place,
-            end,
-            at: 0,
-            bytes: Vec::new(),
-            start: 0,
-            next_read: 0,
-            in_flight: VecDeque::new(),
-            unreadable: false,
-            tail_was_written: false,
-        }
-    }
-
-    /// Starts at `at` instead of the beginning.
-    fn skip_to(&mut self, at: u64) {
-        (self.at, self.next_read) = (at, at);
-    }
-
-    pub(crate) fn data(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    fn seed(&self) -> Seed {
-        Seed::new(self.place.uuid, self.place.volume.0, self.place.offset() + self.at)
-    }
-
-    /// The valid frame at the start of the window.
-    pub(crate) async fn frame(&mut self) -> Result<Option<FrameHeader>, StoreError> {
-        if !self.have(FRAME_ALIGN).await? {
-            return Ok(None);
-        }
-        let Some(header) = FrameHeader::decode(self.data(), self.seed()) else { return Ok(None) };
-        let bytes = frame_bytes(u64::from(header.payload_bytes));
-        if header.generation != self.place.generation || !self.have(bytes).await? {
-            return Ok(None);
-        }
-        Ok(decode_frame(self.data(), self.seed(), self.place.generation).map(|frame| frame.header))
-    }
-
-    pub(crate) fn advance(&mut self, bytes: u64) {
-        self.start += bytes as usize;
-        self.at += bytes;
-        // Dropped in large steps, so that each byte is moved about once.
-        if self.start as u64 >= 4 * READ_BYTES || self.start == self.bytes.len() {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-    }
-
-    /// Valid frames behind the end of the log, as far as one may begin behind an unreadable one.
-    async fn frames_behind(&mut self) -> Result<Vec<(u64, FrameHeader)>, StoreError> {
-        let mut found = Vec::new();
-        let mut limit = self.at + SCAN_BYTES;
-        self.tail_was_written =
-            self.have(FRAME_ALIGN).await? && self.data()[..FRAME_ALIGN as usize].iter().any(|&b| b != 0);
-        while self.at < self.end.min(limit) && self.have(FRAME_ALIGN).await? {
-            match self.frame().await? {
-                Some(header) => {
-                    found.push((self.at, header));
-                    self.advance(frame_bytes(u64::from(header.payload_bytes)));
-                    limit = self.at + SCAN_BYTES;
-                }
-                None => self.advance(FRAME_ALIGN),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether `bytes` are in the window, after reading on if need be.
-    async fn have(&mut self, bytes: u64) -> Result<bool, StoreError> {
-        if self.at + bytes > self.end {
-            return Ok(false);
-        }
-        while (self.data().len() as u64) < bytes {
-            self.read_ahead()?;
-            let Some(read) = self.in_flight.pop_front() else { return Ok(false) };
-            let Some((offset, result, buf)) = read.await else { return Err(StoreError::Failed) };
-            match result {
-                Ok(()) => self.bytes.extend_from_slice(&buf),
-                // An unreadable range is a hole like any other: what verifies around it is kept.
-                Err(_) => {
-                    drop(buf);
-                    self.read_blocks(offset).await?;
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// Reads a range block by block, zeros in place of what cannot be read.
-    async fn read_blocks(&mut self, offset: u64) -> Result<(), StoreError> {
-        let end = (offset + READ_BYTES).min(self.end);
-        for block in (offset..end).step_by(FRAME_ALIGN as usize) {
-            let mut buf = self.env.buf(FRAME_ALIGN as usize).ok_or(StoreError::NoBuffer)?;
-            let mut is_read = false;
-            for _ in 0..BLOCK_READS_MAX {
-                let (result, back) = self.disk.read(self.place.offset() + block, buf).await;
-                buf = back;
-                is_read = result.is_ok();
-                if is_read {
-                    break;
-                }
-            }
-            if !is_read {
-                self.unreadable = true;
-                buf.fill(0);
-            }
-            self.bytes.extend_from_slice(&buf);
-        }
-        Ok(())
-    }
-
-    fn read_ahead(&mut self) -> Result<(), StoreError> {
-        while self.in_flight.len() < READS_IN_FLIGHT && self.next_read < self.end {
-            let offset = self.next_read;
-            let bytes = READ_BYTES.min(self.end - offset);
-            let Some(buf) = self.env.buf(bytes as usize) else {
-                return if self.in_flight.is_empty() { Err(StoreError::NoBuffer) } else { Ok(()) };
-            };
-            let (done, read) = oneshot();
-            let disk = self.disk.clone();
-            let from = self.place.offset() + offset;
-            self.env.spawn(async move {
-                let (result, buf) = disk.read(from, buf).await;
-                done.send((offset, result, buf));
-            });
-            self.in_flight.push_back(read);
-            self.next_read += bytes;
-        }
-        Ok(())
-    }
 }

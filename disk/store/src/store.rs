@@ -6,19 +6,20 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::{Bound, ControlFlow},
     rc::Rc,
     sync::Arc,
 };
 
 use bytes::Bytes;
-use stria_base::{DataId, Hlc, HlcClock, PgId, VolumeId, limits::EXTENT_BYTES_MAX, units::align_up};
+use stria_base::{DataId, Hlc, HlcClock, PgId, limits::EXTENT_BYTES_MAX, units::align_up};
 use stria_env::{Env, sync::Notify};
 use stria_wal::{RecordBuilder, RecordKind};
 
 use crate::{
     body::read_inline,
+    checkpoint::{CheckpointStats, Checkpoints},
     error::StoreError,
     index::{MemoryIndex, MetaIndex},
     log::{
@@ -42,6 +43,8 @@ pub struct StoreConfig {
     pub sync: SyncPolicy,
     /// How a frame reaches stable media.
     pub flush_method: FlushMethod,
+    /// Bytes of log after which a checkpoint is due.
+    pub checkpoint_log_bytes: u64,
 }
 
 /// What a PG can do.
@@ -60,14 +63,42 @@ pub(crate) struct PendingRow {
     pub(crate) fate: Rc<FrameFate>,
 }
 
+/// Keys with the number and stamp of their last change.
+pub(crate) type Changed = BTreeMap<Box<[u8]>, (u64, Hlc)>;
+
 pub(crate) struct Pg {
     pub(crate) index: MemoryIndex,
     pub(crate) pending: BTreeMap<Box<[u8]>, PendingRow>,
     /// Last number given out.
     pub(crate) seq: u64,
+    /// Last number that became visible.
+    pub(crate) published_seq: u64,
     pub(crate) state: PgState,
-    /// Logs that hold records of this PG.
-    pub(crate) rings: BTreeSet<VolumeId>,
+    /// Changed since its last checkpoint; `None` when it has no run of this core's to build on.
+    pub(crate) changed: Option<Changed>,
+    /// Version of its entry in the manifest.
+    pub(crate) version: u64,
+    /// Deleted keys that some log may still have older records of; `None` once no log has.
+    pub(crate) tombstones: Option<Changed>,
+    /// Its runs are damaged: what is left of them is not to be replaced.
+    pub(crate) keeps_runs: bool,
+}
+
+impl Pg {
+    /// Remembers a visible change for the next checkpoint.
+    fn note(&mut self, change: &PendingChange) {
+        let number = (change.seq, change.hlc);
+        if let Some(changed) = &mut self.changed {
+            changed.insert(change.key.clone(), number);
+        }
+        if let Some(tombstones) = &mut self.tombstones {
+            match change.row {
+                Some(_) => tombstones.remove(&change.key),
+                None => tombstones.insert(change.key.clone(), number),
+            };
+        }
+        self.published_seq = self.published_seq.max(change.seq);
+    }
 }
 
 /// One core's store. Cheap to clone.
@@ -100,6 +131,7 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) cleaning: Cell<bool>,
     pub(crate) cleaned_segments: Cell<u64>,
     pub(crate) relocated_bytes: Cell<u64>,
+    pub(crate) checkpoints: Checkpoints,
 }
 
 /// Figures of one core's store.
@@ -131,10 +163,12 @@ pub struct StoreStats {
     pub needs_repair: u64,
     /// Whether the log failed.
     pub failed: bool,
+    /// Its checkpoints.
+    pub checkpoints: CheckpointStats,
 }
 
 impl<E: Env> Store<E> {
-    fn pg(&self, pg: PgId) -> &RefCell<Pg> {
+    pub(crate) fn pg(&self, pg: PgId) -> &RefCell<Pg> {
         self.0
             .pgs
             .get(usize::from(pg.0))
@@ -210,7 +244,6 @@ impl<E: Env> Store<E> {
             return Err(StoreError::TooLarge { bytes });
         }
         state.seq = pg_seq;
-        state.rings.insert(self.0.mine[0].id);
         let overlay: Vec<(Box<[u8]>, Option<Row>)> =
             pending.iter().map(|change| (change.key.clone(), change.row.clone())).collect();
         let record = PendingRecord { pg, changes: pending, relocated: false, at: 0 };
@@ -261,7 +294,7 @@ impl<E: Env> Store<E> {
         match change {
             Change::Delete { key } => {
                 builder.delete(&key, seq, hlc);
-                PendingChange { key, row: None, seq }
+                PendingChange { key, row: None, seq, hlc }
             }
             Change::Put { key, meta, body } => {
                 let body = match body {
@@ -280,7 +313,7 @@ impl<E: Env> Store<E> {
                     }
                 };
                 let home = Home { volume, segment, bytes: (builder.bytes() - before) as u32 };
-                PendingChange { key, row: Some(Row { seq, hlc, meta, body, home }), seq }
+                PendingChange { key, row: Some(Row { seq, hlc, meta, body, home }), seq, hlc }
             }
         }
     }
@@ -329,6 +362,7 @@ impl<E: Env> Store<E> {
             current.is_none_or(|seq| seq <= change.seq),
             "rows become visible in the order of their numbers"
         );
+        pg.note(&change);
         let added = change.row.as_ref().map_or(0, |row| u64::from(row.home.bytes));
         let new_id = change.row.as_ref().and_then(extents_id);
         let old = match change.row {
@@ -450,6 +484,8 @@ impl<E: Env> Store<E> {
         stats.cleaned_segments = self.0.cleaned_segments.get();
         stats.relocated_bytes = self.0.relocated_bytes.get();
         stats.failed = log.failed;
+        drop(log);
+        stats.checkpoints = self.checkpoint_stats();
         stats
     }
 
@@ -468,8 +504,8 @@ impl<E: Env> Store<E> {
         self.flush_log().await
     }
 
-    /// Writes what is pending, flushes, seals the log and marks the volumes clean. Nothing is accepted
-    /// afterwards.
+    /// Writes what is pending, flushes, seals the log, writes a checkpoint and marks the volumes clean. Nothing
+    /// is accepted afterwards.
     ///
     /// # Errors
     /// `Failed` or of the device: the volumes stay marked unclean, and recovery does what it always does.
@@ -487,11 +523,7 @@ impl<E: Env> Store<E> {
         self.flush_log().await?;
         let ends = self.0.log.borrow().ends();
         self.0.mine[0].seal_log(&ends).await?;
-        let hlc_high = self.next_hlc();
-        for volume in &self.0.mine {
-            volume.write_superblock(true, hlc_high).await?;
-        }
-        Ok(())
+        self.close_volumes().await
     }
 }
 

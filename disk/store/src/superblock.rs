@@ -2,10 +2,11 @@
 
 use stria_base::{Hlc, PgId, VolumeId, checksum::crc32c, hash::hash64};
 
-use crate::map::Geometry;
+use crate::{manifest::ManifestRef, map::Geometry};
 
-/// Version of the volume format this release writes.
-pub const FORMAT: u32 = 1;
+/// Version of the volume format this release writes. Format 1 had zeros in place of position and manifest,
+/// which means neither.
+pub const FORMAT: u32 = 2;
 /// Bytes of one copy.
 pub const SUPERBLOCK_BYTES: usize = 4096;
 /// Where the copies lie; the first two are written, flushed, then the other two.
@@ -43,15 +44,39 @@ pub struct VolumeInfo {
     pub hlc_high: Hlc,
     /// How it is cut into segments.
     pub geometry: Geometry,
-    /// Data cores of the node that wrote the log.
+    /// Data cores of the node that wrote what opening reads: the manifest, and the log from the position on.
     pub writers: Writers,
+    /// Where replay of the log begins; `None` at its first segment.
+    pub position: Option<Position>,
+    /// The manifest of the runs on this volume.
+    pub manifest: Option<ManifestRef>,
+}
+
+/// A place in a log between two frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Of the segment; segments of lower ones lie before.
+    pub generation: u64,
+    /// Bytes of that segment that lie before.
+    pub offset: u64,
+    /// Number of the frame behind.
+    pub next_seq: u64,
+    /// Hash of the frame before.
+    pub prev_hash: u64,
+}
+
+impl Position {
+    /// Whether a sealed segment of `end` bytes of log lies wholly before.
+    pub fn covers(&self, generation: u64, end: u32) -> bool {
+        generation < self.generation || (generation == self.generation && u64::from(end) <= self.offset)
+    }
 }
 
 /// How many data cores the node had while the log of a volume was written: from it follows whose rows a
-/// hole in the log may have taken.
+/// hole in the log, or the loss of the manifest, may have taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
-    /// The log is empty.
+    /// There is nothing to read.
     None,
     /// Always this many.
     Cores(u16),
@@ -111,6 +136,18 @@ pub fn encode(info: &VolumeInfo, copy: u32) -> [u8; SUPERBLOCK_BYTES] {
     out[48..56].copy_from_slice(&info.hlc_high.0.to_le_bytes());
     out[56..60].copy_from_slice(&info.geometry.segment_log2().to_le_bytes());
     out[60..62].copy_from_slice(&info.writers.to_stored().to_le_bytes());
+    if let Some(position) = &info.position {
+        out[64..72].copy_from_slice(&position.generation.to_le_bytes());
+        out[72..80].copy_from_slice(&position.offset.to_le_bytes());
+        out[80..88].copy_from_slice(&position.next_seq.to_le_bytes());
+        out[88..96].copy_from_slice(&position.prev_hash.to_le_bytes());
+    }
+    if let Some(manifest) = &info.manifest {
+        out[96..104].copy_from_slice(&manifest.offsets[0].to_le_bytes());
+        out[104..112].copy_from_slice(&manifest.offsets[1].to_le_bytes());
+        out[112..116].copy_from_slice(&manifest.bytes.to_le_bytes());
+        out[120..128].copy_from_slice(&manifest.hash.to_le_bytes());
+    }
     let hash = hash64(info.epoch, &out[..HASH_AT]);
     out[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
     let crc = crc32c(&out[..CRC_AT]);
@@ -149,6 +186,9 @@ pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
         return Err(BadCopy::Hurt);
     }
     let geometry = Geometry::new(u32_at(56)).ok_or(BadCopy::Hurt)?;
+    let position =
+        Position { generation: u64_at(64), offset: u64_at(72), next_seq: u64_at(80), prev_hash: u64_at(88) };
+    let manifest = ManifestRef { offsets: [u64_at(96), u64_at(104)], bytes: u32_at(112), hash: u64_at(120) };
     Ok(VolumeInfo {
         identity: VolumeIdentity {
             store_uuid: u128::from(u64_at(16)) | u128::from(u64_at(24)) << 64,
@@ -160,6 +200,8 @@ pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
         hlc_high: Hlc(u64_at(48)),
         geometry,
         writers: Writers::from_stored(u16_at(60)),
+        position: (position.generation > 0).then_some(position),
+        manifest: (manifest.bytes > 0).then_some(manifest),
     })
 }
 
@@ -183,7 +225,25 @@ mod tests {
             hlc_high: Hlc(5),
             geometry: Geometry::default(),
             writers: Writers::Cores(4),
+            position: Some(Position { generation: 8, offset: 4096, next_seq: 9, prev_hash: 10 }),
+            manifest: Some(ManifestRef { offsets: [1 << 22, 1 << 23], bytes: 4096, hash: 11 }),
         }
+    }
+
+    fn seal(bytes: &mut [u8; SUPERBLOCK_BYTES], epoch: u64) {
+        let hash = hash64(epoch, &bytes[..HASH_AT]);
+        bytes[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
+        let crc = crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    #[test]
+    fn format_1_has_neither_position_nor_manifest() {
+        let mut bytes = encode(&info(9), 0);
+        bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+        bytes[62..HASH_AT].fill(0);
+        seal(&mut bytes, 9);
+        assert_eq!(decode(&bytes, 0), Ok(VolumeInfo { position: None, manifest: None, ..info(9) }));
     }
 
     #[test]
@@ -202,10 +262,7 @@ mod tests {
     fn a_newer_format_is_told_apart_from_rot() {
         let mut bytes = encode(&info(9), 0);
         bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
-        let hash = hash64(9, &bytes[..HASH_AT]);
-        bytes[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
-        let crc = crc32c(&bytes[..CRC_AT]);
-        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        seal(&mut bytes, 9);
         assert_eq!(decode(&bytes, 0), Err(BadCopy::Newer(FORMAT + 1)));
     }
 

@@ -8,8 +8,8 @@ use std::{
     rc::Rc,
 };
 
-use stria_base::{VolumeId, units::align_up};
-use stria_env::{Disk, Durability, Env, sync::Semaphore};
+use stria_base::{VolumeId, limits::EXTENT_BYTES_MAX, units::align_up};
+use stria_env::{Disk, Durability, Env, disk::BLOCK_BYTES, sync::Semaphore};
 
 use crate::{
     alloc::Allocator,
@@ -20,8 +20,13 @@ use crate::{
     volumes::Volumes,
 };
 
-/// Segments kept for the log, so that deletions and cleaning always find room.
-const RESERVED_SEGMENTS: u64 = 2;
+/// Segments kept from new data: for the log, so that deletions and cleaning find room, and for checkpoints,
+/// without which cleaning frees nothing.
+const RESERVED_SEGMENTS: u64 = 3;
+/// Of them, those a checkpoint leaves to the log.
+const RESERVED_LOG_SEGMENTS: u64 = 1;
+
+const _: () = assert!(RESERVED_LOG_SEGMENTS < RESERVED_SEGMENTS);
 
 /// Asking the file system for its free space is a system call: not one per request.
 const LEN_MAX_BELIEVED_NS: u64 = 200_000_000;
@@ -93,13 +98,14 @@ impl<E: Env> Volume<E> {
         }
     }
 
-    /// Writes the superblock with the next epoch.
-    pub(crate) async fn write_superblock(
-        &self,
-        clean: bool,
-        hlc_high: stria_base::Hlc,
-    ) -> Result<(), StoreError> {
-        let info = VolumeInfo { epoch: self.info.get().epoch + 1, clean, hlc_high, ..self.info.get() };
+    /// What the superblock says.
+    pub(crate) fn info(&self) -> VolumeInfo {
+        self.info.get()
+    }
+
+    /// Writes the superblock with the next epoch. After an error nobody knows which of the two counts.
+    pub(crate) async fn write_superblock(&self, info: VolumeInfo) -> Result<(), StoreError> {
+        let info = VolumeInfo { epoch: self.info.get().epoch + 1, ..info };
         write_superblock(&self.volumes, &info).await?;
         self.info.set(info);
         Ok(())
@@ -194,7 +200,37 @@ impl<E: Env> Volume<E> {
                     left -= got;
                 }
                 None => {
-                    if let Err(error) = self.add_extent_segment().await {
+                    if let Err(error) = self.add_extent_segment(RESERVED_SEGMENTS).await {
+                        self.free(&pieces);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Takes space for a part of a checkpoint, from the reserve when need be; in one piece when that is asked
+    /// for.
+    pub(crate) async fn allocate_reserved(
+        &self,
+        bytes: u64,
+        in_one_piece: bool,
+    ) -> Result<Vec<Extent>, StoreError> {
+        let mut pieces: Vec<Extent> = Vec::new();
+        let mut left = bytes;
+        while left > 0 {
+            let taken = self.alloc.borrow_mut().take(left.min(EXTENT_BYTES_MAX), BLOCK_BYTES);
+            match taken {
+                Some((offset, got)) if got >= left || !in_one_piece => {
+                    pieces.push(Extent { volume: self.id, offset, bytes: got as u32 });
+                    left -= got;
+                }
+                too_small => {
+                    if let Some((offset, got)) = too_small {
+                        self.alloc.borrow_mut().free(offset, got);
+                    }
+                    if let Err(error) = self.add_extent_segment(RESERVED_LOG_SEGMENTS).await {
                         self.free(&pieces);
                         return Err(error);
                     }
@@ -213,13 +249,13 @@ impl<E: Env> Volume<E> {
         }
     }
 
-    async fn add_extent_segment(&self) -> Result<(), StoreError> {
+    async fn add_extent_segment(&self, reserved: u64) -> Result<(), StoreError> {
         let before = self.alloc.borrow().free_bytes();
         let _writer = self.map_writer.take(1).await;
         if self.alloc.borrow().free_bytes() > before {
             return Ok(());
         }
-        if self.segments_left() <= RESERVED_SEGMENTS {
+        if self.segments_left() <= reserved {
             return Err(StoreError::Full);
         }
         let segment = self.free_segment().await?;
@@ -285,8 +321,17 @@ impl<E: Env> Volume<E> {
         self.write_map(next).await
     }
 
+    /// Whether replay leaves out all of a sealed log segment.
+    pub(crate) fn is_below_position(&self, generation: u64, end: u32) -> bool {
+        self.info.get().position.is_some_and(|position| position.covers(generation, end))
+    }
+
     /// Frees a log segment whose rows live elsewhere by now.
-    pub(crate) async fn free_log(&self, segment: u32, generation: u64) -> Result<(), StoreError> {
+    ///
+    /// # Panics
+    /// When replay would begin in it or before.
+    pub(crate) async fn free_log(&self, segment: u32, generation: u64, end: u32) -> Result<(), StoreError> {
+        assert!(self.is_below_position(generation, end), "segment {segment} is replayed at the next start");
         let _writer = self.map_writer.take(1).await;
         let mut next = self.map.borrow().clone();
         match next.segments[segment as usize] {
@@ -356,9 +401,9 @@ pub(crate) async fn write_padded<E: Env>(
     Ok(())
 }
 
-/// A buffer, as soon as there is one. Superblock and map are written rarely and by few; giving up for want
-/// of a buffer would fail the whole log.
-async fn patient_buf<E: Env>(env: &E, bytes: usize) -> E::Buf {
+/// A buffer, as soon as there is one. Superblock, map and runs are written rarely and by few; giving up for
+/// want of a buffer would fail the whole log.
+pub(crate) async fn patient_buf<E: Env>(env: &E, bytes: usize) -> E::Buf {
     const RETRY_NS: u64 = 1_000_000;
     loop {
         if let Some(buf) = env.buf(bytes) {

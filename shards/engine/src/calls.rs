@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stria_base::{BucketId, DataId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Extent, ExtentBody, Grant, LogSegment, NewBody};
+use stria_store::{Extent, ExtentBody, Grant, LogSegment, NewBody, Progress};
 
 use crate::{
     engine::Engine,
@@ -108,6 +108,7 @@ calls! {
     UnsealBucket => (), unseal_bucket;
     PurgeBucket => Result<(), EngineError>, purge_bucket;
     Relocate => Result<(), EngineError>, relocate;
+    AskProgress => Progress, ask_progress;
 }
 
 /// Finds a version of a key.
@@ -459,3 +460,7 @@ pub struct Relocate {
     /// The segment.
     pub segment: LogSegment,
 }
+
+/// Asks how far this core has come with its checkpoints since the store was opened.
+#[derive(Debug)]
+pub struct AskProgress;

@@ -4,12 +4,12 @@ use std::ops::{Bound, ControlFlow};
 
 use stria_base::{BucketId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Change, Grant, NewBody, Ticket};
+use stria_store::{Change, Grant, NewBody, Progress, Ticket};
 
 use crate::{
     calls::{
-        Allocate, DeleteObject, Deleted, Place, PurgeBucket, PutObject, Release, Relocate, SealBucket,
-        UnsealBucket, Written,
+        Allocate, AskProgress, DeleteObject, Deleted, Place, PurgeBucket, PutObject, Release, Relocate,
+        SealBucket, UnsealBucket, Written,
     },
     codec,
     engine::Engine,
@@ -143,6 +143,11 @@ impl<E: Env> Engine<E> {
 
     pub(crate) async fn relocate(&self, call: Relocate) -> Result<(), EngineError> {
         Ok(self.0.store.relocate(call.segment).await?)
+    }
+
+    #[expect(clippy::unused_async, reason = "calls are awaited, whichever they are")]
+    pub(crate) async fn ask_progress(&self, _: AskProgress) -> Progress {
+        self.0.store.checkpoint_progress()
     }
 
     pub(crate) async fn seal_bucket(&self, call: SealBucket) -> Result<bool, EngineError> {

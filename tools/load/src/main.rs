@@ -9,6 +9,7 @@
 mod client;
 mod crash;
 mod devices;
+mod index;
 mod ledger;
 mod limits;
 mod options;
@@ -27,6 +28,8 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
 
   crash [--kills N]   kill under load, restart, audit every acknowledged operation
   restart             fill a log with 1 GiB, kill, time the replay
+  index [--objects N] [--before PATH]
+                      fill with objects of 1 KiB, time restarts from the log and from runs
   limits              memory under load, and 10,000 idle connections
   devices             a store on loop devices: kills, and every device that has to be refused
 ";
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "crash" => crash::run(&options),
         "restart" => restart::run(&options),
+        "index" => index::run(&options),
         "limits" => limits::run(&options),
         "devices" => devices::run(&options),
         other => {

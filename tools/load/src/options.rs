@@ -9,6 +9,10 @@ use std::path::PathBuf;
 pub struct Options {
     /// The `stria` program under test.
     pub binary: PathBuf,
+    /// A program to compare it with.
+    pub before: Option<PathBuf>,
+    /// Objects of an index run.
+    pub objects: u64,
     /// Kills of a crash run.
     pub kills: u64,
     /// What chance depends on.
@@ -23,13 +27,21 @@ impl Options {
     /// # Errors
     /// The word that is not understood.
     pub fn parse(words: &[String], seed: u64) -> Result<Self, String> {
-        let mut options =
-            Self { binary: "stria".into(), kills: 20, seed, data: std::env::temp_dir().join("stria-load") };
+        let mut options = Self {
+            binary: "stria".into(),
+            before: None,
+            objects: 1_000_000,
+            kills: 20,
+            seed,
+            data: std::env::temp_dir().join("stria-load"),
+        };
         for pair in words.chunks(2) {
             let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
             let number = || value.parse().map_err(|_| format!("{name} {value}: a number is needed"));
             match name.as_str() {
                 "--binary" => options.binary = value.into(),
+                "--before" => options.before = Some(value.into()),
+                "--objects" => options.objects = number()?,
                 "--data" => options.data = value.into(),
                 "--kills" => options.kills = number()?,
                 "--seed" => options.seed = number()?,

@@ -122,16 +122,17 @@ impl Setup {
 
 /// `97.5 MiB of log in 12 ms`
 fn recovered(text: &str) -> (f64, f64) {
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = text.split([' ', '(', ')', ',']).filter(|word| !word.is_empty()).collect();
     let number = |i: usize| words.get(i).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
-    let unit = match words.get(1).copied() {
+    let size = words.iter().position(|word| *word == "of").map_or(0, |i| i.saturating_sub(2));
+    let unit = match words.get(size + 1).copied() {
         Some("KiB") => 1024.0,
         Some("MiB") => 1048576.0,
         Some("GiB") => 1073741824.0,
         _ => 1.0,
     };
     let ms = words.iter().position(|word| *word == "in").map_or(0.0, |i| number(i + 1));
-    (number(0) * unit, ms)
+    (number(size) * unit, ms)
 }
 
 impl Server {

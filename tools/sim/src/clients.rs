@@ -378,6 +378,29 @@ impl Life {
         assert!(excused, "a write on core {core} failed: {error}");
     }
 
+    /// Writes checkpoints, due or not, for as long as the node lives.
+    pub async fn checkpoints(self: Rc<Self>) {
+        loop {
+            let pause = self.rng(|rng| rng.between(100_000, 20_000_000));
+            self.node.envs[0].sleep(pause).await;
+            let core = self.rng(|rng| rng.below(u64::from(self.node.cores()))) as usize;
+            if self.rng(|rng| rng.chance(1, 2)) {
+                self.node.exchange_progress(core);
+            }
+            let store = &self.node.stores[core];
+            let eagerly = self.plan.checkpoints_eagerly && self.rng(|rng| rng.chance(1, 4));
+            if !eagerly && !store.checkpoint_due() {
+                continue;
+            }
+            oplog::record(self.world().now_ns(), "checkpoint", [core as u64, 0, 0, 0]);
+            match store.checkpoint().await {
+                Ok(_) => oplog::record(self.world().now_ns(), "checkpoint written", [core as u64, 0, 0, 0]),
+                Err(StoreError::Failed) if store.is_stopping() => {}
+                Err(error) => self.excuse_write(core as u16, &error),
+            }
+        }
+    }
+
     /// Cleans the log and hands freed space around, for as long as the node lives.
     pub async fn housekeeping(self: Rc<Self>) {
         loop {

@@ -447,6 +447,11 @@ impl EngineLife {
             self.node.exchange_frees();
             let core = self.rng(|rng| rng.below(u64::from(self.node.cores()))) as usize;
             self.node.clean(core).await.unwrap_or_else(|error| panic!("cleaning: {error}"));
+            self.node.exchange_progress(core);
+            let store = &self.node.stores[core];
+            if store.checkpoint_due() || self.rng(|rng| rng.chance(1, 8)) {
+                store.checkpoint().await.unwrap_or_else(|error| panic!("checkpoint: {error}"));
+            }
         }
     }
 }

@@ -75,7 +75,11 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
         check_restart(&up);
         live(&machine, &plan, &up, life + 1 == plan.lives);
         outcome.crashes += 1;
-        outcome.cleaned += up.node.stores.iter().map(|s| s.stats().cleaned_segments).sum::<u64>();
+        for stats in up.node.stores.iter().map(|store| store.stats()) {
+            outcome.cleaned += stats.cleaned_segments;
+            outcome.checkpoints += stats.checkpoints.count;
+        }
+        outcome.from_runs += u64::from(up.node.report.run_rows > 0);
         if plan.changes_cores {
             cores = machine.world.rng(|rng| rng.between(1, u64::from(CORES_MAX) + 1)) as u16;
         }

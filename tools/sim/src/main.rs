@@ -65,13 +65,15 @@ fn main() -> ExitCode {
         let sum = run_many(workload, options.seeds.clone(), options.ops);
         let seconds = start.elapsed().as_secs_f64();
         println!(
-            "{}: {count} seeds in {seconds:.1} s ({:.1} seeds/s), {} writes acknowledged, {} crashes, {} torn tails, {} segments cleaned, trace {:016x}",
+            "{}: {count} seeds in {seconds:.1} s ({:.1} seeds/s), {} writes acknowledged, {} crashes, {} torn tails, {} segments cleaned, {} checkpoints, {} restarts from runs, trace {:016x}",
             workload.name(),
             count as f64 / seconds,
             sum.acked,
             sum.crashes,
             sum.torn,
             sum.cleaned,
+            sum.checkpoints,
+            sum.from_runs,
             sum.trace
         );
     }

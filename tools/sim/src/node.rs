@@ -76,6 +76,37 @@ impl Node {
         }
     }
 
+    /// Tells `core` how far all cores have come with their checkpoints, as the product does.
+    pub fn exchange_progress(&self, core: usize) {
+        let least = self.stores.iter().map(Store::checkpoint_progress).min();
+        self.stores[core].all_reached(least.expect("a node has a core"));
+    }
+
+    /// Checkpoints and cleaning until neither finds anything to do.
+    ///
+    /// # Errors
+    /// Of any core.
+    pub async fn tidy_up(&self) -> Result<(), StoreError> {
+        // Each core needs three rounds at most to settle, and one more per segment it can free.
+        for _ in 0..64 {
+            let mut idle = true;
+            for core in 0..self.stores.len() {
+                self.exchange_progress(core);
+                while self.clean(core).await? {
+                    idle = false;
+                }
+                if self.stores[core].checkpoint_due() {
+                    self.stores[core].checkpoint().await?;
+                    idle = false;
+                }
+            }
+            if idle && self.stores.iter().all(Store::is_settled) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Rows that name the same space, as a text.
     #[must_use]
     pub fn shared_space(&self) -> String {
@@ -170,25 +201,28 @@ pub async fn open(machine: Machine, config: StoreConfig) -> Result<Node, StoreEr
     let always = config.sync == stria_store::SyncPolicy::Always;
     let mut node = Node { envs, volumes: Vec::new(), stores: Vec::new(), report: ReplayReport::default() };
     let mut rows: BTreeMap<u16, Vec<PgRows>> = BTreeMap::new();
-    let mut found = Vec::new();
+    let (mut found, mut is_settled) = (Vec::new(), true);
     for (core, env) in node.envs.iter().enumerate() {
         let disks: Vec<(VolumeId, SimDisk)> =
             (0..count).map(|index| (VolumeId(index as u16), machine.disks[index].reopened())).collect();
         let mine = disks.iter().filter(|(id, _)| usize::from(id.owner(config.cores).0) == core).cloned();
         let replayed = replay(env, STORE_UUID, mine.collect()).await?;
+        is_settled &= replayed.is_settled(config.cores);
         for pg in replayed.pgs {
             rows.entry(pg.pg.owner(config.cores).0).or_default().push(pg);
         }
         node.report.frames += replayed.report.frames;
         node.report.torn += replayed.report.torn;
         node.report.rot += replayed.report.rot;
+        node.report.run_rows += replayed.report.run_rows;
+        node.report.damaged += replayed.report.damaged;
         found.push(replayed.volumes);
         node.volumes.push(Volumes::new(env.clone(), disks, always));
     }
     for (core, mine) in found.into_iter().enumerate() {
         let rows = rows.remove(&(core as u16)).unwrap_or_default();
         let (env, volumes) = (node.envs[core].clone(), node.volumes[core].clone());
-        node.stores.push(Store::open(env, config, volumes, mine, rows).await?);
+        node.stores.push(Store::open(env, config, volumes, mine, rows, is_settled).await?);
     }
     for store in &node.stores {
         for (volume, extents) in store.extents_in_use() {

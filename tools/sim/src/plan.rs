@@ -43,6 +43,10 @@ pub struct Plan {
     pub lives: u32,
     /// Operations of one life.
     pub ops: u64,
+    /// Log after which a checkpoint is due, bytes.
+    pub checkpoint_log_bytes: u64,
+    /// Whether checkpoints are also written when none is due.
+    pub checkpoints_eagerly: bool,
     /// Whether the log is cleaned.
     pub cleans: bool,
     /// Whether it is cleaned also when that is not worth it.
@@ -82,6 +86,8 @@ impl Plan {
             refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
             lives,
             ops: (ops / u64::from(lives)).max(5),
+            checkpoint_log_bytes: rng.between(1 << 16, 4 << 20),
+            checkpoints_eagerly: rng.chance(2, 3),
             cleans_eagerly: rng.chance(2, 5),
             cleans_only: rng.chance(1, 2).then(|| rng.below(u64::from(CORES_MAX)) as u16),
             cleans: small_disk || rng.chance(3, 4),
@@ -101,6 +107,12 @@ impl Plan {
     /// The store's configuration on `cores` cores.
     #[must_use]
     pub fn config(&self, cores: u16) -> StoreConfig {
-        StoreConfig { cores, pg_count: self.pg_count, sync: self.sync, flush_method: self.flush_method }
+        StoreConfig {
+            cores,
+            pg_count: self.pg_count,
+            sync: self.sync,
+            flush_method: self.flush_method,
+            checkpoint_log_bytes: self.checkpoint_log_bytes,
+        }
     }
 }

@@ -22,7 +22,13 @@ fn machine(disk_segments: u64) -> Machine {
 }
 
 fn config(cores: u16) -> StoreConfig {
-    StoreConfig { cores, pg_count: 4, sync: SyncPolicy::Always, flush_method: FlushMethod::Durable }
+    StoreConfig {
+        cores,
+        pg_count: 4,
+        sync: SyncPolicy::Always,
+        flush_method: FlushMethod::Durable,
+        checkpoint_log_bytes: 1 << 20,
+    }
 }
 
 fn up(machine: &Machine, cores: u16) -> Node {
@@ -117,7 +123,8 @@ fn rot_is_reported_by_the_pgs_new_owner() {
         Some(BodyRef::Inline(inline)) => inline.offset,
         other => panic!("{other:?}"),
     });
-    stop(&machine, &node);
+    put(&machine, &node, 1, b"proof", 2).expect("no faults");
+    cut(&machine);
     let byte = machine.disks[0].peek(place, 1)[0];
     machine.disks[0].poke(place, &[byte ^ 1]);
     let node = up(&machine, 2);
@@ -174,7 +181,10 @@ fn an_emptied_log_does_not_repeat_its_generations() {
     stop(&machine, &node);
     let node = up(&machine, 1);
     let cleaning = node.clone();
-    let cleaned = run(&machine, async move { cleaning.clean_eagerly(0, 0, Some(1)).await });
+    let cleaned = run(&machine, async move {
+        cleaning.tidy_up().await?;
+        cleaning.clean_eagerly(0, 0, Some(1)).await
+    });
     assert!(cleaned.expect("no faults"), "the log of volume 1 is freed");
     stop(&machine, &node);
     let node = up(&machine, 2);
@@ -183,4 +193,62 @@ fn an_emptied_log_does_not_repeat_its_generations() {
     let node = up(&machine, 2);
     assert!(is_there(&node, 1, b"other") && is_there(&node, 1, b"k") && !node.needs_repair(PgId(1)));
     assert_eq!(node.report.rot, 0);
+}
+
+/// A restart read the whole log, however often the node had been stopped in order.
+#[test]
+fn after_an_orderly_stop_nothing_is_replayed() {
+    let machine = machine(100);
+    let node = up(&machine, 2);
+    for (number, key) in [(1, b"a"), (2, b"b"), (3, b"c")] {
+        put(&machine, &node, number as u16, key, number).expect("no faults");
+    }
+    stop(&machine, &node);
+    let node = up(&machine, 2);
+    assert_eq!((node.report.frames, node.report.run_rows), (0, 3));
+    assert!(is_there(&node, 1, b"a") && is_there(&node, 2, b"b") && is_there(&node, 3, b"c"));
+    // A node of another number of cores settles, and then replays nothing either.
+    stop(&machine, &node);
+    let node = up(&machine, 3);
+    assert!(!node.stores.iter().any(stria_store::Store::is_settled));
+    let settling = node.clone();
+    run(&machine, async move { settling.tidy_up().await }).expect("no faults");
+    stop(&machine, &node);
+    let node = up(&machine, 3);
+    assert!(node.stores.iter().all(stria_store::Store::is_settled));
+    assert_eq!((node.report.frames, node.report.run_rows), (0, 3));
+}
+
+/// Gives every superblock copy of a volume another format number, as another release would have written it.
+fn reformat(machine: &Machine, volume: usize, format: u32) {
+    for offset in [0, 4096, (4 << 20) - 8192, (4 << 20) - 4096] {
+        let mut bytes = machine.disks[volume].peek(offset, 4096);
+        bytes[8..12].copy_from_slice(&format.to_le_bytes());
+        let epoch = u64::from_le_bytes(bytes[40..48].try_into().expect("8 bytes"));
+        let hash = stria_base::hash::hash64(epoch, &bytes[..4080]);
+        bytes[4080..4088].copy_from_slice(&hash.to_le_bytes());
+        let crc = stria_base::checksum::crc32c(&bytes[..4092]);
+        bytes[4092..].copy_from_slice(&crc.to_le_bytes());
+        machine.disks[volume].poke(offset, &bytes);
+    }
+}
+
+/// Stores of the release before checkpoints open, and are replayed from the start once.
+#[test]
+fn a_store_of_format_1_opens_and_one_of_a_newer_format_does_not() {
+    let machine = machine(100);
+    let node = up(&machine, 1);
+    put(&machine, &node, 0, b"k", 1).expect("no faults");
+    cut(&machine);
+    reformat(&machine, 0, 1);
+    let node = up(&machine, 1);
+    assert!(is_there(&node, 0, b"k") && node.report.frames > 0);
+    assert_eq!(machine.disks[0].peek(8, 1), [2], "opening raises the format");
+    stop(&machine, &node);
+    let node = up(&machine, 1);
+    assert!(is_there(&node, 0, b"k") && node.report.frames == 0);
+    cut(&machine);
+    reformat(&machine, 0, 3);
+    let opened = run(&machine, node::open(machine.clone(), config(1)));
+    assert!(matches!(opened, Err(StoreError::NewerFormat { found: 3, .. })));
 }

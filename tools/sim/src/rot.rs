@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use stria_base::{PgId, VolumeId};
-use stria_store::{BodyRef, SyncPolicy};
+use stria_store::{BodyRef, Extent, StoreError, SyncPolicy};
 
 use crate::{
     clients::{Life, row_key},
@@ -30,14 +30,18 @@ const PAGES: [(u64, u64); 6] = [
 pub(crate) fn run(run: &mut Run, node: Node) {
     let crash = run.plan.sync == SyncPolicy::Always && run.world().rng(|rng| rng.chance(1, 2));
     let life = live(run, node);
-    let kind = run.world().rng(|rng| rng.below(3));
+    let kind = run.world().rng(|rng| rng.below(6));
     let victim = victim(run, &life, crash, kind == 1);
+    if kind > 2 {
+        checkpoint_all(run, &life.node);
+    }
     let mut end = if !crash && run.shut_down(&life.node) {
         run.world().kill_all();
         End::Orderly
     } else {
         run.crash()
     };
+    let places: Vec<_> = life.node.stores.iter().map(|store| store.checkpoint_extents()).collect();
     drop(life);
     let changes = run.plan.changes_cores && run.world().rng(|rng| rng.chance(1, 2));
     let cores = if changes {
@@ -46,6 +50,8 @@ pub(crate) fn run(run: &mut Run, node: Node) {
         run.plan.cores
     };
     match (kind, victim) {
+        (3 | 4, _) => runs(run, &places, cores, &mut end),
+        (5, _) => manifests(run, &places, cores, &mut end),
         (2, _) | (_, None) => {
             page(run);
             let node = run.bring_up(cores, &mut end);
@@ -60,15 +66,99 @@ pub(crate) fn run(run: &mut Run, node: Node) {
         (_, Some(victim)) => {
             flip(run, victim.volume, victim.offset, victim.bytes);
             run.note("rot in the log, key", u64::from(victim.key.1));
+            // Above the position the PG says so; below it the row is in a run, and its body says so.
             let node = run.bring_up(cores, &mut end);
-            assert!(
-                node.needs_repair(victim.key.0),
-                "rot took an acknowledged write of PG {} and nobody says so",
-                victim.key.0.0
-            );
             run.check_restart(&node, end, &BTreeSet::from([victim.body]));
+            stays(run, &node, cores);
         }
     }
+}
+
+/// Bodies hurt by nothing but what their PG admits.
+const NO_BODY: u64 = u64::MAX;
+
+type Places = (Vec<Extent>, Vec<(PgId, Extent)>);
+
+/// A byte of a run goes bad: its rows come from the log, or the PG says that it needs repair.
+fn runs(run: &mut Run, places: &[Places], cores: u16, end: &mut End) {
+    let all: Vec<(PgId, Extent)> = places.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+    if all.is_empty() {
+        return;
+    }
+    let (pg, extent) = run.world().rng(|rng| *rng.pick(&all));
+    flip(run, extent.volume, extent.offset, extent.bytes);
+    run.note("rot in a run of PG", u64::from(pg.0));
+    let node = run.bring_up(cores, end);
+    assert!(node.report.damaged > 0, "a run of PG {} does not verify and nobody says so", pg.0);
+    for other in (0..run.plan.pg_count).map(PgId).filter(|other| *other != pg) {
+        assert!(!node.needs_repair(other), "PG {} fell with PG {}", other.0, pg.0);
+    }
+    run.check_restart(&node, *end, &BTreeSet::from([NO_BODY]));
+    stays(run, &node, cores);
+}
+
+/// One copy of a manifest goes bad, which hurts nobody, or both, which every PG in it must say.
+fn manifests(run: &mut Run, places: &[Places], cores: u16, end: &mut End) {
+    let all: Vec<&Places> = places.iter().filter(|(copies, _)| copies.len() == 2).collect();
+    if all.is_empty() {
+        return;
+    }
+    let (copies, runs) = run.world().rng(|rng| *rng.pick(&all));
+    let both = run.world().rng(|rng| rng.chance(1, 2));
+    for copy in if both { &copies[..] } else { &copies[..1] } {
+        flip(run, copy.volume, copy.offset, copy.bytes);
+    }
+    run.note("rot in the manifest of volume", u64::from(copies[0].volume.0));
+    let node = run.bring_up(cores, end);
+    assert_eq!(node.report.damaged > 0, both, "manifests lost");
+    for (pg, _) in runs {
+        assert_eq!(node.needs_repair(*pg), both, "PG {} of the lost manifest", pg.0);
+    }
+    let hurt = if both { BTreeSet::from([NO_BODY]) } else { BTreeSet::new() };
+    run.check_restart(&node, *end, &hurt);
+    stays(run, &node, cores);
+}
+
+/// Checkpoints of all cores, as many as it takes to settle.
+fn checkpoint_all(run: &Run, node: &Node) {
+    let node = node.clone();
+    let written = async move {
+        node.tidy_up().await?;
+        for store in &node.stores {
+            store.checkpoint().await?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    match run.world().run(written).expect("checkpoints end") {
+        Ok(()) => {}
+        Err(StoreError::Full) if run.plan.disk_bytes < 100 << 20 => {}
+        // What rot took is not cleaned away.
+        Err(StoreError::Corrupt { .. }) => {}
+        Err(error) => panic!("a checkpoint failed: {error}"),
+    }
+}
+
+/// What needs repair still does after checkpoints and another restart, with the same rows.
+fn stays(run: &mut Run, node: &Node, cores: u16) {
+    let pg_count = run.plan.pg_count;
+    let pgs = || (0..pg_count).map(PgId);
+    let before: Vec<_> = pgs().map(|pg| (node.needs_repair(pg), rows(node, pg))).collect();
+    checkpoint_all(run, node);
+    let mut end = run.crash();
+    let node = run.bring_up(cores, &mut end);
+    for (pg, (needs_repair, rows_before)) in pgs().zip(before) {
+        assert_eq!(node.needs_repair(pg), needs_repair, "PG {} needs repair", pg.0);
+        assert_eq!(rows(&node, pg), rows_before, "rows of PG {}", pg.0);
+    }
+}
+
+fn rows(node: &Node, pg: PgId) -> Vec<(Box<[u8]>, u64)> {
+    let mut found = Vec::new();
+    node.store_of(pg).scan(pg, std::ops::Bound::Unbounded, |key, row| {
+        found.push((key.into(), row.seq));
+        std::ops::ControlFlow::Continue(())
+    });
+    found
 }
 
 /// Some more operations, to their end.

@@ -66,6 +66,8 @@ pub fn run_many(workload: Workload, seeds: Range<u64>, ops: u64) -> Outcome {
         sum.crashes += one.crashes;
         sum.torn += one.torn;
         sum.cleaned += one.cleaned;
+        sum.checkpoints += one.checkpoints;
+        sum.from_runs += one.from_runs;
     }
     sum
 }

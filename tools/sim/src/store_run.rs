@@ -11,6 +11,7 @@ use std::{
 };
 
 use stria_base::PgId;
+use stria_env::Env;
 use stria_store::{BodyRef, StoreError, SyncPolicy};
 
 use crate::{
@@ -42,6 +43,10 @@ pub struct Outcome {
     pub torn: u64,
     /// Segments cleaned.
     pub cleaned: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Restarts that read runs.
+    pub from_runs: u64,
 }
 
 pub(crate) struct Run {
@@ -128,6 +133,7 @@ impl Run {
     /// Compares what is there with what was promised, and reads all of it.
     pub(crate) fn check_restart(&mut self, node: &Node, end: End, hurt_bodies: &BTreeSet<u64>) {
         self.outcome.torn += node.report.torn;
+        self.outcome.from_runs += u64::from(node.report.run_rows > 0);
         let life = Rc::new(self.new_life(node.clone(), hurt_bodies.clone()));
         let mut found: BTreeMap<Key, Value> = BTreeMap::new();
         for pg in (0..self.plan.pg_count).map(PgId) {
@@ -188,6 +194,7 @@ impl Run {
             }
         }
         self.world().spawn(life.clone().housekeeping());
+        self.world().spawn(life.clone().checkpoints());
         life
     }
 
@@ -201,7 +208,11 @@ impl Run {
         let all_done = || life.ops_left.get() == 0 && life.running.get() == 0;
         world.run_until(|| world.steps() >= limit || all_done());
         assert!(crashes || all_done(), "stuck: clients wait for something that never comes");
-        self.outcome.cleaned += life.node.stores.iter().map(|s| s.stats().cleaned_segments).sum::<u64>();
+        let stats = life.node.stores.iter().map(|store| store.stats());
+        for stats in stats {
+            self.outcome.cleaned += stats.cleaned_segments;
+            self.outcome.checkpoints += stats.checkpoints.count;
+        }
         if all_done() {
             self.check_space(&life);
             if world.rng(|rng| rng.chance(1, 2)) && self.shut_down(&life.node) {
@@ -240,6 +251,9 @@ impl Run {
     /// While nobody writes, space is what the rows name and nothing else.
     fn check_space(&self, life: &Life) {
         let node = &life.node;
+        // One being written holds space nobody names yet.
+        let world = self.world().clone();
+        world.run_until(|| !node.stores.iter().any(|store| store.is_checkpointing()));
         node.exchange_frees();
         let failed = node.stores.iter().any(|store| store.is_failed());
         if failed || self.plan.sync != SyncPolicy::Always {
@@ -296,6 +310,7 @@ fn space(node: &Node) -> (u64, u64) {
     for store in &node.stores {
         let stats = store.stats();
         used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << SEGMENT_LOG2);
+        used -= stats.checkpoints.run_bytes;
         let in_use = store.extents_in_use().into_values();
         let extents = in_use.flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));
         named += extents.map(|extent| u64::from(extent.bytes)).sum::<u64>();
@@ -312,9 +327,7 @@ impl Life {
             }
         }
         // The drops of the last frame are freed by the flush behind it.
-        for core in 0..self.node.stores.len() {
-            while self.node.clean(core).await? {}
-        }
+        self.node.tidy_up().await?;
         for store in &self.node.stores {
             store.flush().await?;
         }
@@ -329,8 +342,10 @@ impl Life {
                 Err(StoreError::Full) => {}
                 done => return done,
             }
-            for core in 0..self.node.stores.len() {
-                self.node.clean(core).await?;
+            // A checkpoint that found no room is tried again when deletions made some.
+            match self.node.tidy_up().await {
+                Err(StoreError::Full) => self.node.envs[0].sleep(6_000_000_000).await,
+                done => done?,
             }
             self.node.exchange_frees();
         }

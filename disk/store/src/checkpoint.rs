@@ -1,0 +1,618 @@
+//! Checkpoints: the index of this core's PGs as runs on its volume, while writes go on.
+//!
+//! Invariant: what the superblock names is durable, and with the log behind the position it names it holds
+//! every visible row; the space of what it named before is reused only afterwards. Runs on the PGs' owner
+//! core, one checkpoint at a time; between two steps of bounded length others run.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    ops::{Bound, ControlFlow},
+    rc::Rc,
+    task::Poll,
+};
+
+use stria_base::{MIB, PgId};
+use stria_env::{Durability, Env, sync::Semaphore};
+
+use crate::{
+    error::StoreError,
+    index::MetaIndex,
+    manifest::{self, Entry, MANIFEST_BYTES_MAX, Manifest, ManifestRef},
+    replay::VolumeReplay,
+    row::Extent,
+    run::{Run, RunBuilder},
+    store::{Changed, Pg, PgState, Store},
+    superblock::{Position, VolumeInfo, Writers},
+    volume::patient_buf,
+};
+
+/// Rows copied before others run.
+const ROWS_PER_STEP: usize = 256;
+/// Blocks are written when there are so many bytes of them.
+const WRITE_BYTES: usize = MIB as usize;
+/// Buffer they are written through.
+const WRITE_BUFFER_BYTES: usize = 256 << 10;
+/// A PG of so many runs gets a single new one.
+const RUNS_MAX: usize = 6;
+/// After a failure the next attempt waits so long.
+const RETRY_NS: u64 = 5_000_000_000;
+
+/// How far a core has come since the store was opened after its number of cores, or its volumes, changed.
+///
+/// A log may then hold records of PGs of other cores. So first every core writes all its PGs down and no
+/// position moves; then positions move; and only when all have moved may tombstones be left out of runs that
+/// replace all others, because until then some log may hold what they hide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Not all PGs are in runs on this core's own volume.
+    Opened,
+    /// They are.
+    Covered,
+    /// No record of a PG of another core is replayed from this core's volumes any more.
+    Moved,
+}
+
+/// A manifest this core's superblocks name.
+#[derive(Default)]
+struct Held {
+    manifest: Manifest,
+    named: Option<ManifestRef>,
+}
+
+/// What the checkpoints of one core stand at.
+pub(crate) struct Checkpoints {
+    turn: Rc<Semaphore>,
+    progress: Cell<Progress>,
+    /// How far every core has come.
+    reached: Cell<Progress>,
+    /// One per volume of this core.
+    held: RefCell<Vec<Held>>,
+    /// Where the logs of these volumes ended when they were opened.
+    ends: Vec<Option<Position>>,
+    /// Bytes of log that were replayed at opening.
+    replayed_bytes: Cell<u64>,
+    /// Bytes of log written when the last checkpoint began.
+    log_bytes_at: Cell<u64>,
+    /// Cleaning waits for the position to move.
+    pub(crate) wanted: Cell<bool>,
+    /// There was no room: write what changed only.
+    is_cramped: Cell<bool>,
+    retry_at_ns: Cell<u64>,
+    begun_ns: Cell<u64>,
+    pub(crate) stats: Cell<CheckpointStats>,
+}
+
+/// Figures of one core's checkpoints since start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckpointStats {
+    /// Checkpoints written.
+    pub count: u64,
+    /// Attempts that failed, for want of room or because of the device.
+    pub failed: u64,
+    /// How long the last one took, nanoseconds.
+    pub last_ns: u64,
+    /// Bytes of runs and manifests written.
+    pub bytes_written: u64,
+    /// Runs there are.
+    pub runs: u64,
+    /// Bytes of extents that runs and manifests take.
+    pub run_bytes: u64,
+    /// Age of the position replay would begin at, nanoseconds.
+    pub position_age_ns: u64,
+    /// Bytes of log behind it.
+    pub log_bytes: u64,
+}
+
+impl Checkpoints {
+    /// Over what replay found.
+    pub(crate) fn new(mine: &[VolumeReplay], is_settled: bool, now_ns: u64) -> Self {
+        let progress = if is_settled { Progress::Moved } else { Progress::Opened };
+        let held = mine.iter().map(|volume| Held {
+            manifest: volume.manifest.clone().unwrap_or_default(),
+            named: volume.info.manifest.filter(|_| volume.manifest.is_some()),
+        });
+        Self {
+            turn: Semaphore::new(1),
+            progress: Cell::new(progress),
+            reached: Cell::new(progress),
+            held: RefCell::new(held.collect()),
+            ends: mine.iter().map(|volume| volume.end).collect(),
+            replayed_bytes: Cell::new(mine.iter().map(|volume| volume.replayed_bytes).sum()),
+            log_bytes_at: Cell::new(0),
+            wanted: Cell::new(false),
+            is_cramped: Cell::new(false),
+            retry_at_ns: Cell::new(0),
+            begun_ns: Cell::new(now_ns),
+            stats: Cell::default(),
+        }
+    }
+}
+
+/// What a checkpoint goes by, fixed before the first row is copied.
+#[derive(Clone, Copy)]
+struct Begin {
+    /// Whether all PGs of all cores are in runs, so that positions may move.
+    moves: bool,
+    /// Every frame before is published: whatever is copied from now on is at least as new.
+    position: Option<Position>,
+    log_bytes: u64,
+    at_ns: u64,
+}
+
+/// A checkpoint being written.
+#[derive(Default)]
+struct Draft {
+    entries: Vec<Entry>,
+    /// Space taken so far.
+    extents: Vec<Extent>,
+    /// What each PG had changed before, to be put back when the checkpoint fails.
+    taken: Vec<(PgId, Option<Changed>)>,
+}
+
+/// Which rows a run gets.
+enum Rows<'a> {
+    All,
+    Of(&'a Changed),
+}
+
+impl<E: Env> Store<E> {
+    /// Whether a checkpoint should be written now.
+    #[must_use]
+    pub fn checkpoint_due(&self) -> bool {
+        let state = &self.0.checkpoints;
+        if self.is_failed() || self.is_stopping() || self.0.env.mono_ns() < state.retry_at_ns.get() {
+            return false;
+        }
+        let next = match state.progress.get() {
+            Progress::Opened => true,
+            Progress::Covered => state.reached.get() >= Progress::Covered,
+            Progress::Moved => false,
+        };
+        next || state.wanted.get() || self.log_bytes_behind() > self.0.config.checkpoint_log_bytes
+    }
+
+    fn log_bytes_behind(&self) -> u64 {
+        let state = &self.0.checkpoints;
+        state.replayed_bytes.get() + self.0.log.borrow().bytes_written - state.log_bytes_at.get()
+    }
+
+    /// Whether one is being written.
+    #[must_use]
+    pub fn is_checkpointing(&self) -> bool {
+        self.0.checkpoints.turn.free() == 0
+    }
+
+    /// How far this core has come.
+    #[must_use]
+    pub fn checkpoint_progress(&self) -> Progress {
+        self.0.checkpoints.progress.get()
+    }
+
+    /// Whether every core has come as far as a core can.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.checkpoints.reached.get() == Progress::Moved
+    }
+
+    /// Every core of the node has come so far.
+    pub fn all_reached(&self, progress: Progress) {
+        let state = &self.0.checkpoints;
+        state.reached.set(state.reached.get().max(progress));
+        if state.reached.get() == Progress::Moved {
+            for pg in self.0.pgs.iter().flatten() {
+                pg.borrow_mut().tombstones = None;
+            }
+        }
+    }
+
+    /// Writes a checkpoint of all PGs of this core. Whether there was anything to write.
+    ///
+    /// # Errors
+    /// `Full` when there is no room: everything goes on without, and the log grows; `Failed` or of the device.
+    pub async fn checkpoint(&self) -> Result<bool, StoreError> {
+        let _turn = self.0.checkpoints.turn.take(1).await;
+        if self.is_stopping() {
+            return Err(StoreError::Failed);
+        }
+        self.write_checkpoint().await
+    }
+
+    /// The last one, when nothing is written any more, and the mark of an orderly shutdown.
+    pub(crate) async fn close_volumes(&self) -> Result<(), StoreError> {
+        let _turn = self.0.checkpoints.turn.take(1).await;
+        // Without a checkpoint the next start replays more; that is all.
+        if let Err(error) = self.write_checkpoint().await
+            && self.is_failed()
+        {
+            return Err(error);
+        }
+        let hlc_high = self.next_hlc();
+        for volume in &self.0.mine {
+            volume.write_superblock(VolumeInfo { clean: true, hlc_high, ..volume.info() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_checkpoint(&self) -> Result<bool, StoreError> {
+        if self.is_failed() {
+            return Err(StoreError::Failed);
+        }
+        let state = &self.0.checkpoints;
+        let moves = state.reached.get() >= Progress::Covered;
+        let begin = Begin {
+            moves,
+            position: if moves { self.log_end() } else { self.0.mine[0].info().position },
+            log_bytes: self.0.log.borrow().bytes_written,
+            at_ns: self.0.env.mono_ns(),
+        };
+        state.wanted.set(false);
+        if !self.has_news(&begin) {
+            return Ok(false);
+        }
+        let mut draft = Draft::default();
+        match self.write_parts(&begin, &mut draft).await {
+            Ok((manifest, named)) => {
+                // After an error nobody knows what the superblock names: nothing may be reused any more.
+                if let Err(error) = self.name(&begin, manifest, named).await {
+                    self.fail_log();
+                    return Err(error);
+                }
+                self.count(&begin, &draft);
+                Ok(true)
+            }
+            Err(error) => {
+                self.give_up(draft, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the log stands. Every frame before is published: between the end of its write and its publication
+    /// no other task runs.
+    fn log_end(&self) -> Option<Position> {
+        let log = self.0.log.borrow();
+        let Some(place) = log.place else { return self.0.checkpoints.ends[0] };
+        let (next_seq, prev_hash) = (log.next_seq, log.prev_hash);
+        Some(Position { generation: place.generation, offset: place.end, next_seq, prev_hash })
+    }
+
+    fn has_news(&self, begin: &Begin) -> bool {
+        let changed = |pg: &RefCell<Pg>| {
+            let pg = pg.borrow();
+            pg.changed.as_ref().map_or(pg.seq > 0, |changed| !changed.is_empty())
+        };
+        let next = if begin.moves { Progress::Moved } else { Progress::Covered };
+        begin.position != self.0.mine[0].info().position
+            || self.0.checkpoints.progress.get() < next
+            || self.0.pgs.iter().flatten().any(changed)
+    }
+
+    /// Writes runs and manifest and makes them durable, with every frame they were copied from.
+    async fn write_parts(
+        &self,
+        begin: &Begin,
+        draft: &mut Draft,
+    ) -> Result<(Manifest, ManifestRef), StoreError> {
+        for pg in self.pgs() {
+            self.write_pg(pg, draft).await?;
+        }
+        let mut entries = std::mem::take(&mut draft.entries);
+        if !begin.moves {
+            // PGs of other cores: their owners may not have them yet.
+            let held = self.0.checkpoints.held.borrow();
+            let foreign =
+                |entry: &&Entry| self.0.pgs.get(usize::from(entry.pg.0)).is_none_or(Option::is_none);
+            entries.extend(held[0].manifest.entries.iter().filter(foreign).cloned());
+        }
+        let manifest = Manifest { hlc_high: self.next_hlc(), entries };
+        let volume = &self.0.mine[0];
+        let bytes = manifest.encode(volume.id);
+        if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+            return Err(StoreError::TooLarge { bytes: bytes.len() as u64 });
+        }
+        let mut offsets = [0; 2];
+        for offset in &mut offsets {
+            *offset = self.write_extents(&bytes, true, &mut draft.extents).await?[0].offset;
+        }
+        self.flush_log().await?;
+        self.0.volumes.flush(volume.id).await?;
+        let hash = manifest::hash(volume.uuid, &bytes);
+        Ok((manifest, ManifestRef { offsets, bytes: bytes.len() as u32, hash }))
+    }
+
+    /// Writes what changed of one PG, or all of it.
+    async fn write_pg(&self, id: PgId, draft: &mut Draft) -> Result<(), StoreError> {
+        let held = self.0.checkpoints.held.borrow()[0].manifest.entry(id).cloned();
+        let (mut entry, all) = {
+            let mut pg = self.pg(id).borrow_mut();
+            let needs_repair = pg.state == PgState::NeedsRepair;
+            // Runs on a volume of another core are not ours to build on.
+            let kept = held.filter(|_| pg.changed.is_some());
+            let is_kept = kept.is_some();
+            let runs = kept.map(|entry| entry.runs).unwrap_or_default();
+            let pg_seq = pg.published_seq;
+            let mut entry = Entry { pg: id, needs_repair, version: pg.version + 1, pg_seq, runs };
+            if pg.changed.as_ref().map_or(pg.seq == 0 && !needs_repair, Changed::is_empty) {
+                entry.version = pg.version;
+                draft.entries.extend(Some(entry).filter(|_| is_kept));
+                return Ok(());
+            }
+            let all = pg.changed.is_none() || (!pg.keeps_runs && self.is_worn(&entry.runs));
+            draft.taken.push((id, pg.changed.replace(Changed::new())));
+            (entry, all)
+        };
+        let run = match draft.taken.last() {
+            Some((_, Some(changed))) if !all => {
+                self.write_run(id, Rows::Of(changed), &mut draft.extents).await?
+            }
+            _ => self.write_run(id, Rows::All, &mut draft.extents).await?,
+        };
+        if all {
+            entry.runs.clear();
+        }
+        entry.runs.splice(0..0, run);
+        draft.entries.push(entry);
+        Ok(())
+    }
+
+    /// Whether all runs should give way to one.
+    fn is_worn(&self, runs: &[Run]) -> bool {
+        let Some((base, deltas)) = runs.split_last() else { return true };
+        let delta_bytes: u64 = deltas.iter().map(|run| run.bytes).sum();
+        !self.0.checkpoints.is_cramped.get() && (runs.len() >= RUNS_MAX || delta_bytes > base.bytes)
+    }
+
+    /// Writes a run; `None` when there is no row for it.
+    async fn write_run(
+        &self,
+        pg: PgId,
+        rows: Rows<'_>,
+        extents: &mut Vec<Extent>,
+    ) -> Result<Option<Run>, StoreError> {
+        let id = self.0.env.random();
+        let mut builder = RunBuilder::new(self.0.mine[0].uuid, pg, id);
+        let mut run = Run { id, rows: 0, bytes: 0, index_bytes: 0, index_hash: 0, extents: Vec::new() };
+        let mut last: Option<Box<[u8]>> = None;
+        loop {
+            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = match &rows {
+                Rows::All => copy_all(&self.pg(pg).borrow(), from, &mut builder),
+                Rows::Of(changed) => copy_changed(&self.pg(pg).borrow(), changed, from, &mut builder),
+            };
+            if builder.block_bytes() >= WRITE_BYTES {
+                let blocks = builder.take_blocks();
+                run.bytes += blocks.len() as u64;
+                join(&mut run.extents, self.write_extents(&blocks, false, extents).await?);
+            }
+            let Some(next) = next else { break };
+            last = Some(next);
+            yield_now().await;
+        }
+        run.rows = builder.rows();
+        if run.rows == 0 {
+            return Ok(None);
+        }
+        let (rest, index_bytes, index_hash) = builder.finish();
+        run.bytes += rest.len() as u64;
+        join(&mut run.extents, self.write_extents(&rest, false, extents).await?);
+        Ok(Some(Run { index_bytes, index_hash, ..run }))
+    }
+
+    /// Writes bytes into space of their own, which is added to `extents` before.
+    async fn write_extents(
+        &self,
+        mut bytes: &[u8],
+        in_one_piece: bool,
+        extents: &mut Vec<Extent>,
+    ) -> Result<Vec<Extent>, StoreError> {
+        let volume = &self.0.mine[0];
+        let taken = volume.allocate_reserved(bytes.len() as u64, in_one_piece).await?;
+        extents.extend_from_slice(&taken);
+        for extent in &taken {
+            let (mut piece, rest) = bytes.split_at(extent.bytes as usize);
+            let mut offset = extent.offset;
+            while !piece.is_empty() {
+                let (now, later) = piece.split_at(piece.len().min(WRITE_BUFFER_BYTES));
+                let mut buf = patient_buf(&self.0.env, now.len()).await;
+                buf.copy_from_slice(now);
+                self.0.volumes.write(volume.id, offset, buf, Durability::Cached).await?;
+                offset += now.len() as u64;
+                piece = later;
+            }
+            bytes = rest;
+        }
+        Ok(taken)
+    }
+
+    /// Makes it the checkpoint that counts, in one step, and frees what counted before.
+    async fn name(&self, begin: &Begin, manifest: Manifest, named: ManifestRef) -> Result<(), StoreError> {
+        let volume = &self.0.mine[0];
+        let info = volume.info();
+        let writers = if begin.moves { Writers::Cores(self.0.config.cores) } else { info.writers };
+        let (position, hlc_high) = (begin.position, manifest.hlc_high);
+        volume
+            .write_superblock(VolumeInfo { position, manifest: Some(named), writers, hlc_high, ..info })
+            .await?;
+        self.replace_held(0, Held { manifest, named: Some(named) });
+        if begin.moves {
+            self.empty_others().await?;
+        }
+        Ok(())
+    }
+
+    /// The volumes of cores that are no more: all they say is in runs elsewhere.
+    async fn empty_others(&self) -> Result<(), StoreError> {
+        for (nth, volume) in self.0.mine.iter().enumerate().skip(1) {
+            let (info, position) = (volume.info(), self.0.checkpoints.ends[nth]);
+            if info.manifest.is_some() || info.position != position {
+                let writers = Writers::None;
+                volume.write_superblock(VolumeInfo { position, manifest: None, writers, ..info }).await?;
+                self.replace_held(nth, Held::default());
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees what only the manifest named before took.
+    fn replace_held(&self, nth: usize, next: Held) {
+        let volume = &self.0.mine[nth];
+        let before = std::mem::take(&mut self.0.checkpoints.held.borrow_mut()[nth]);
+        let kept: BTreeSet<u64> = next.manifest.runs().map(|run| run.id).collect();
+        for run in before.manifest.runs().filter(|run| !kept.contains(&run.id)) {
+            volume.free(&run.extents);
+        }
+        if let Some(named) = before.named {
+            volume.free(&named.extents(volume.id));
+        }
+        for entry in &next.manifest.entries {
+            if let Some(Some(pg)) = self.0.pgs.get(usize::from(entry.pg.0)) {
+                pg.borrow_mut().version = entry.version;
+            }
+        }
+        self.0.checkpoints.held.borrow_mut()[nth] = next;
+    }
+
+    fn count(&self, begin: &Begin, draft: &Draft) {
+        let state = &self.0.checkpoints;
+        let done = if begin.moves { Progress::Moved } else { Progress::Covered };
+        state.progress.set(state.progress.get().max(done));
+        state.replayed_bytes.set(0);
+        state.log_bytes_at.set(begin.log_bytes);
+        state.is_cramped.set(false);
+        state.begun_ns.set(begin.at_ns);
+        let mut stats = state.stats.get();
+        stats.count += 1;
+        stats.last_ns = self.0.env.mono_ns() - begin.at_ns;
+        stats.bytes_written += draft.extents.iter().map(|extent| u64::from(extent.bytes)).sum::<u64>();
+        state.stats.set(stats);
+    }
+
+    /// Everything is as before, but for the time lost.
+    fn give_up(&self, draft: Draft, error: &StoreError) {
+        self.0.mine[0].free(&draft.extents);
+        for (pg, taken) in draft.taken {
+            let mut pg = self.pg(pg).borrow_mut();
+            pg.changed = match (taken, pg.changed.take()) {
+                (Some(mut before), Some(since)) => {
+                    before.extend(since);
+                    Some(before)
+                }
+                _ => None,
+            };
+        }
+        let state = &self.0.checkpoints;
+        state.is_cramped.set(matches!(error, StoreError::Full));
+        state.retry_at_ns.set(self.0.env.mono_ns() + RETRY_NS);
+        let mut stats = state.stats.get();
+        stats.failed += 1;
+        state.stats.set(stats);
+    }
+
+    /// Where the last checkpoint on each volume of this core lies: the copies of its manifest, and the runs of
+    /// each PG. For checks of the medium.
+    #[must_use]
+    pub fn checkpoint_extents(&self) -> (Vec<Extent>, Vec<(PgId, Extent)>) {
+        let held = self.0.checkpoints.held.borrow();
+        let (mut manifests, mut runs) = (Vec::new(), Vec::new());
+        for (held, volume) in held.iter().zip(&self.0.mine) {
+            manifests.extend(held.named.iter().flat_map(|named| named.extents(volume.id)));
+            for entry in &held.manifest.entries {
+                let extents = entry.runs.iter().flat_map(|run| &run.extents);
+                runs.extend(extents.map(|extent| (entry.pg, *extent)));
+            }
+        }
+        (manifests, runs)
+    }
+
+    /// Figures, counted now.
+    pub(crate) fn checkpoint_stats(&self) -> CheckpointStats {
+        let state = &self.0.checkpoints;
+        let mut stats = state.stats.get();
+        for held in state.held.borrow().iter() {
+            stats.runs += held.manifest.runs().count() as u64;
+            stats.run_bytes += held.manifest.runs().map(|run| run.bytes).sum::<u64>();
+            stats.run_bytes += held.named.map_or(0, |named| 2 * u64::from(named.bytes));
+        }
+        stats.position_age_ns = self.0.env.mono_ns() - state.begun_ns.get();
+        stats.log_bytes = self.log_bytes_behind();
+        stats
+    }
+}
+
+/// Copies the next rows, and the tombstones still kept between them. The last key, unless that was all.
+fn copy_all(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box<[u8]>> {
+    let none = Changed::new();
+    let tombstones = pg.tombstones.as_ref().unwrap_or(&none);
+    let mut tombstones = tombstones.range::<[u8], _>((from, Bound::Unbounded)).peekable();
+    let (mut count, mut last) = (0, None);
+    pg.index.scan(from, &mut |key, row| {
+        while count < ROWS_PER_STEP
+            && let Some((gone, (seq, hlc))) = tombstones.next_if(|(gone, _)| &gone[..] < key)
+        {
+            builder.push(gone, *seq, *hlc, None);
+            (count, last) = (count + 1, Some(gone.clone()));
+        }
+        if count == ROWS_PER_STEP {
+            return ControlFlow::Break(());
+        }
+        builder.push(key, row.seq, row.hlc, Some(row));
+        (count, last) = (count + 1, Some(key.into()));
+        ControlFlow::Continue(())
+    });
+    while count < ROWS_PER_STEP
+        && let Some((gone, (seq, hlc))) = tombstones.next()
+    {
+        builder.push(gone, *seq, *hlc, None);
+        (count, last) = (count + 1, Some(gone.clone()));
+    }
+    last.filter(|_| count == ROWS_PER_STEP)
+}
+
+/// Copies the next changed rows as they are now; a tombstone for what is gone. The last key, unless that was
+/// all.
+fn copy_changed(
+    pg: &Pg,
+    changed: &Changed,
+    from: Bound<&[u8]>,
+    builder: &mut RunBuilder,
+) -> Option<Box<[u8]>> {
+    let (mut count, mut last) = (0, None);
+    for (key, (seq, hlc)) in changed.range::<[u8], _>((from, Bound::Unbounded)).take(ROWS_PER_STEP) {
+        match pg.index.get(key) {
+            Some(row) => builder.push(key, row.seq, row.hlc, Some(row)),
+            None => builder.push(key, *seq, *hlc, None),
+        }
+        (count, last) = (count + 1, Some(key));
+    }
+    last.filter(|_| count == ROWS_PER_STEP).cloned()
+}
+
+/// Adds pieces, one with its neighbour.
+fn join(extents: &mut Vec<Extent>, more: Vec<Extent>) {
+    for extent in more {
+        match extents.last_mut() {
+            Some(last)
+                if last.offset + u64::from(last.bytes) == extent.offset
+                    && last.bytes.checked_add(extent.bytes).is_some() =>
+            {
+                last.bytes += extent.bytes;
+            }
+            _ => extents.push(extent),
+        }
+    }
+}
+
+/// Lets every other task that can run do so.
+async fn yield_now() {
+    let mut has_yielded = false;
+    std::future::poll_fn(|context| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
