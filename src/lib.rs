@@ -17,6 +17,7 @@ pub mod core_loop;
 pub mod datadir;
 pub mod devices;
 pub mod error_map;
+pub mod fsck;
 pub mod handlers;
 pub mod maintenance;
 pub mod metrics;

@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         .subcommand(config::flags_command(
             Command::new("info").about("Show what the options mean and what the data directory holds"),
         ))
+        .subcommand(config::flags_command(Command::new("fsck").about(
+            "Read a whole store back, offline: every row, every body, every checksum; writes nothing",
+        )))
         .subcommand(
             Command::new("options")
                 .about("List every option")
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
             serve::serve(config, &mut show).map_err(|error| error.to_string())
         }),
         Some(("info", flags)) => configured(flags).and_then(|config| info(&config)),
+        Some(("fsck", flags)) => configured(flags).and_then(|config| fsck(&config)),
         Some(("options", flags)) => {
             options(flags.get_flag("markdown"));
             Ok(())
@@ -77,6 +81,28 @@ fn options(markdown: bool) {
         let name = format!("--{} {}", option.name, option.value);
         println!("{name:<26} {}  {}", config::table::env_name(option), option.help);
     }
+}
+
+fn fsck(config: &Config) -> Result<(), String> {
+    let found = stria::fsck::fsck(config).map_err(|error| error.to_string())?;
+    let report = found.report;
+    let [objects, versions, uploads, parts] = found.rows;
+    println!("runs            {} rows in {}", report.run_rows, config::print_size(report.run_bytes));
+    println!("log             {} frames, {}", report.frames, config::print_size(report.bytes));
+    println!("rows            {objects} objects, {versions} versions, {uploads} uploads, {parts} parts");
+    println!("bodies          {} read and verified, {}", found.bodies, config::print_size(found.bytes));
+    if report.torn > 0 {
+        println!("torn ends       {} (a crash cut a frame nobody was promised; harmless)", report.torn);
+    }
+    if found.damage_count == 0 {
+        println!("damage          none");
+        return Ok(());
+    }
+    println!("damage          {}", found.damage_count);
+    for line in &found.damage {
+        println!("  {line}");
+    }
+    Err("the store is damaged; what is listed above cannot be read as it was written".to_owned())
 }
 
 fn info(config: &Config) -> Result<(), String> {

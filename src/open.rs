@@ -185,7 +185,11 @@ pub async fn open(
     Ok(Opened { store, volumes, report: replayed.report, flush_method })
 }
 
-async fn open_disk(env: &RealEnv, path: &VolumePath) -> Result<RealDisk, OpenError> {
+/// Opens the file or device of a volume.
+///
+/// # Errors
+/// `Volume` with the remedy.
+pub async fn open_disk(env: &RealEnv, path: &VolumePath) -> Result<RealDisk, OpenError> {
     let options = DiskOptions { create: path.is_new && path.bytes.is_none(), zero_fill: true, durable: None };
     let disk = RealDisk::open(env, &path.path, options).await;
     let disk = disk.map_err(|error| OpenError::Volume { path: path.path.clone(), error })?;

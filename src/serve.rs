@@ -75,6 +75,8 @@ pub enum ServeError {
     },
     /// A device given for a new store.
     Device(DeviceError),
+    /// The data directory holds no store.
+    NoStore(std::path::PathBuf),
     /// Another process uses a volume.
     Busy {
         /// Which.
@@ -103,6 +105,11 @@ impl From<MetaStoreError> for ServeError {
 impl std::fmt::Display for ServeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::NoStore(path) => write!(
+                f,
+                "{} holds no store; give the data directory of one with --data, or make one with stria serve",
+                path.display()
+            ),
             Self::DataDir(error) => write!(f, "{error}"),
             Self::Meta(error) => write!(f, "{error}"),
             Self::Bind { option, address, error, holder } => {
@@ -267,6 +274,12 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
     std::fs::create_dir_all(&folder).map_err(|error| {
         ServeError::DataDir(DataDirError::Io { doing: "make the folder", path: folder.clone(), error })
     })?;
+    let paths = volume_paths(&record, directory, volumes_kept);
+    Ok((record, paths))
+}
+
+/// The volumes of a store; those from `kept` on are to be made.
+fn volume_paths(record: &StoreRecord, directory: &DataDir, kept: usize) -> Vec<VolumePath> {
     let paths = record.volumes.iter().enumerate().map(|(i, volume)| VolumePath {
         id: VolumeId(i as u16),
         path: if volume.path.is_absolute() {
@@ -276,9 +289,18 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
         },
         base_bytes: volume.base_bytes,
         bytes: volume.bytes,
-        is_new: i >= volumes_kept,
+        is_new: i >= kept,
     });
-    let paths = paths.collect();
+    paths.collect()
+}
+
+/// The store of a data directory that has one.
+///
+/// # Errors
+/// `NoStore`, or of the directory.
+pub fn kept_store(directory: &DataDir) -> Result<(StoreRecord, Vec<VolumePath>), ServeError> {
+    let record = directory.store()?.ok_or_else(|| ServeError::NoStore(directory.path().to_owned()))?;
+    let paths = volume_paths(&record, directory, record.volumes.len());
     Ok((record, paths))
 }
 

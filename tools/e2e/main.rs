@@ -16,6 +16,7 @@ mod conditionals;
 mod copy;
 mod edges;
 mod errors;
+mod fsck;
 mod lifecycle;
 mod listing;
 mod multipart;

@@ -7,6 +7,7 @@
 
 mod alloc;
 mod body;
+mod check;
 mod checkpoint;
 mod clean;
 mod error;
@@ -31,6 +32,7 @@ mod window;
 mod tests;
 
 pub use body::{BodyWriter, read_extents, read_inline};
+pub use check::WholePg;
 pub use checkpoint::{CheckpointStats, Progress};
 pub use clean::LogSegment;
 pub use error::StoreError;

@@ -289,7 +289,7 @@ fn adopt_runs<E: Env>(volume: &Volume<E>, replayed: &VolumeReplay) -> Result<(),
 
 /// Rows of the runs, and over them what the log says. `home`: the volume of this core's runs. Also the bytes
 /// of log its rows weigh.
-fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u64) {
+pub(crate) fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u64) {
     let PgRows { pg, base, rows, version_high, seq_high, suspect, .. } = rows;
     let Base { rows: run_rows, mut newer, volume, needs_repair, is_damaged, is_replaced, .. } =
         base.unwrap_or_else(|| Base { is_replaced: true, ..Base::new(pg, 0, home) });

@@ -1,0 +1,54 @@
+//! A whole store as its volumes say it is, for reading only: `stria fsck`, and whoever else must not write.
+//!
+//! Invariant: nothing here writes. The caller holds the store, so that nobody else does meanwhile. Runs on any
+//! one core that was given every volume.
+
+use std::ops::{Bound, ControlFlow};
+
+use stria_base::{PgId, VolumeId};
+
+use crate::{
+    index::{MemoryIndex, MetaIndex},
+    open::into_pg,
+    replay::{PgRows, Replayed},
+    row::Row,
+    store::PgState,
+};
+
+/// The rows of one PG.
+pub struct WholePg {
+    /// Which.
+    pub pg: PgId,
+    /// Whether an acknowledged write of it may be lost.
+    pub state: PgState,
+    index: MemoryIndex,
+}
+
+impl WholePg {
+    /// How many rows.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.index.rows()
+    }
+
+    /// Its rows in key order.
+    pub fn each(&self, mut row: impl FnMut(&[u8], &Row)) {
+        self.index.scan(Bound::Unbounded, &mut |key, found| {
+            row(key, found);
+            ControlFlow::Continue(())
+        });
+    }
+}
+
+impl Replayed {
+    /// The PGs, complete when every volume of the store was replayed.
+    #[must_use]
+    pub fn into_whole(self) -> Vec<WholePg> {
+        let whole = |rows: PgRows| {
+            let number = rows.pg;
+            let (pg, _) = into_pg(rows, VolumeId(0), false);
+            WholePg { pg: number, state: pg.state, index: pg.index }
+        };
+        self.pgs.into_iter().map(whole).collect()
+    }
+}
