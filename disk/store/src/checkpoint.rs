@@ -7,32 +7,23 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    ops::{Bound, ControlFlow},
     rc::Rc,
-    task::Poll,
 };
 
-use stria_base::{MIB, PgId};
-use stria_env::{Durability, Env, sync::Semaphore};
+use stria_base::PgId;
+use stria_env::{Env, sync::Semaphore};
 
 use crate::{
     error::StoreError,
-    index::MetaIndex,
     manifest::{self, Entry, MANIFEST_BYTES_MAX, Manifest, ManifestRef},
     replay::VolumeReplay,
     row::Extent,
-    run::{Run, RunBuilder},
+    run::Run,
+    run_writer::Rows,
     store::{Changed, Pg, PgState, Store},
     superblock::{Position, VolumeInfo, Writers},
-    volume::patient_buf,
 };
 
-/// Rows copied before others run.
-const ROWS_PER_STEP: usize = 256;
-/// Blocks are written when there are so many bytes of them.
-const WRITE_BYTES: usize = MIB as usize;
-/// Buffer they are written through.
-const WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// A PG of so many runs gets a single new one.
 const RUNS_MAX: usize = 6;
 /// After a failure the next attempt waits so long.
@@ -150,12 +141,6 @@ struct Draft {
     taken: Vec<(PgId, Option<Changed>)>,
 }
 
-/// Which rows a run gets.
-enum Rows<'a> {
-    All,
-    Of(&'a Changed),
-}
-
 impl<E: Env> Store<E> {
     /// Whether a checkpoint should be written now.
     #[must_use]
@@ -164,12 +149,14 @@ impl<E: Env> Store<E> {
         if self.is_failed() || self.is_stopping() || self.0.env.mono_ns() < state.retry_at_ns.get() {
             return false;
         }
+        let can_move = state.reached.get() >= Progress::Covered;
         let next = match state.progress.get() {
             Progress::Opened => true,
-            Progress::Covered => state.reached.get() >= Progress::Covered,
+            Progress::Covered => can_move,
             Progress::Moved => false,
         };
-        next || state.wanted.get() || self.log_bytes_behind() > self.0.config.checkpoint_log_bytes
+        next || (state.wanted.get() && can_move)
+            || self.log_bytes_behind() > self.0.config.checkpoint_log_bytes
     }
 
     fn log_bytes_behind(&self) -> u64 {
@@ -363,68 +350,6 @@ impl<E: Env> Store<E> {
         !self.0.checkpoints.is_cramped.get() && (runs.len() >= RUNS_MAX || delta_bytes > base.bytes)
     }
 
-    /// Writes a run; `None` when there is no row for it.
-    async fn write_run(
-        &self,
-        pg: PgId,
-        rows: Rows<'_>,
-        extents: &mut Vec<Extent>,
-    ) -> Result<Option<Run>, StoreError> {
-        let id = self.0.env.random();
-        let mut builder = RunBuilder::new(self.0.mine[0].uuid, pg, id);
-        let mut run = Run { id, rows: 0, bytes: 0, index_bytes: 0, index_hash: 0, extents: Vec::new() };
-        let mut last: Option<Box<[u8]>> = None;
-        loop {
-            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let next = match &rows {
-                Rows::All => copy_all(&self.pg(pg).borrow(), from, &mut builder),
-                Rows::Of(changed) => copy_changed(&self.pg(pg).borrow(), changed, from, &mut builder),
-            };
-            if builder.block_bytes() >= WRITE_BYTES {
-                let blocks = builder.take_blocks();
-                run.bytes += blocks.len() as u64;
-                join(&mut run.extents, self.write_extents(&blocks, false, extents).await?);
-            }
-            let Some(next) = next else { break };
-            last = Some(next);
-            yield_now().await;
-        }
-        run.rows = builder.rows();
-        if run.rows == 0 {
-            return Ok(None);
-        }
-        let (rest, index_bytes, index_hash) = builder.finish();
-        run.bytes += rest.len() as u64;
-        join(&mut run.extents, self.write_extents(&rest, false, extents).await?);
-        Ok(Some(Run { index_bytes, index_hash, ..run }))
-    }
-
-    /// Writes bytes into space of their own, which is added to `extents` before.
-    async fn write_extents(
-        &self,
-        mut bytes: &[u8],
-        in_one_piece: bool,
-        extents: &mut Vec<Extent>,
-    ) -> Result<Vec<Extent>, StoreError> {
-        let volume = &self.0.mine[0];
-        let taken = volume.allocate_reserved(bytes.len() as u64, in_one_piece).await?;
-        extents.extend_from_slice(&taken);
-        for extent in &taken {
-            let (mut piece, rest) = bytes.split_at(extent.bytes as usize);
-            let mut offset = extent.offset;
-            while !piece.is_empty() {
-                let (now, later) = piece.split_at(piece.len().min(WRITE_BUFFER_BYTES));
-                let mut buf = patient_buf(&self.0.env, now.len()).await;
-                buf.copy_from_slice(now);
-                self.0.volumes.write(volume.id, offset, buf, Durability::Cached).await?;
-                offset += now.len() as u64;
-                piece = later;
-            }
-            bytes = rest;
-        }
-        Ok(taken)
-    }
-
     /// Makes it the checkpoint that counts, in one step, and frees what counted before.
     async fn name(&self, begin: &Begin, manifest: Manifest, named: ManifestRef) -> Result<(), StoreError> {
         let volume = &self.0.mine[0];
@@ -538,81 +463,4 @@ impl<E: Env> Store<E> {
         stats.log_bytes = self.log_bytes_behind();
         stats
     }
-}
-
-/// Copies the next rows, and the tombstones still kept between them. The last key, unless that was all.
-fn copy_all(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box<[u8]>> {
-    let none = Changed::new();
-    let tombstones = pg.tombstones.as_ref().unwrap_or(&none);
-    let mut tombstones = tombstones.range::<[u8], _>((from, Bound::Unbounded)).peekable();
-    let (mut count, mut last) = (0, None);
-    pg.index.scan(from, &mut |key, row| {
-        while count < ROWS_PER_STEP
-            && let Some((gone, (seq, hlc))) = tombstones.next_if(|(gone, _)| &gone[..] < key)
-        {
-            builder.push(gone, *seq, *hlc, None);
-            (count, last) = (count + 1, Some(gone.clone()));
-        }
-        if count == ROWS_PER_STEP {
-            return ControlFlow::Break(());
-        }
-        builder.push(key, row.seq, row.hlc, Some(row));
-        (count, last) = (count + 1, Some(key.into()));
-        ControlFlow::Continue(())
-    });
-    while count < ROWS_PER_STEP
-        && let Some((gone, (seq, hlc))) = tombstones.next()
-    {
-        builder.push(gone, *seq, *hlc, None);
-        (count, last) = (count + 1, Some(gone.clone()));
-    }
-    last.filter(|_| count == ROWS_PER_STEP)
-}
-
-/// Copies the next changed rows as they are now; a tombstone for what is gone. The last key, unless that was
-/// all.
-fn copy_changed(
-    pg: &Pg,
-    changed: &Changed,
-    from: Bound<&[u8]>,
-    builder: &mut RunBuilder,
-) -> Option<Box<[u8]>> {
-    let (mut count, mut last) = (0, None);
-    for (key, (seq, hlc)) in changed.range::<[u8], _>((from, Bound::Unbounded)).take(ROWS_PER_STEP) {
-        match pg.index.get(key) {
-            Some(row) => builder.push(key, row.seq, row.hlc, Some(row)),
-            None => builder.push(key, *seq, *hlc, None),
-        }
-        (count, last) = (count + 1, Some(key));
-    }
-    last.filter(|_| count == ROWS_PER_STEP).cloned()
-}
-
-/// Adds pieces, one with its neighbour.
-fn join(extents: &mut Vec<Extent>, more: Vec<Extent>) {
-    for extent in more {
-        match extents.last_mut() {
-            Some(last)
-                if last.offset + u64::from(last.bytes) == extent.offset
-                    && last.bytes.checked_add(extent.bytes).is_some() =>
-            {
-                last.bytes += extent.bytes;
-            }
-            _ => extents.push(extent),
-        }
-    }
-}
-
-/// Lets every other task that can run do so.
-async fn yield_now() {
-    let mut has_yielded = false;
-    std::future::poll_fn(|context| {
-        if has_yielded {
-            return Poll::Ready(());
-        }
-        has_yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

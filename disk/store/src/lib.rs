@@ -22,6 +22,7 @@ mod recover;
 mod replay;
 mod row;
 mod run;
+mod run_writer;
 mod store;
 mod superblock;
 mod volume;

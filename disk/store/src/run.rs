@@ -330,6 +330,23 @@ fn decode_body(flags: u8, body: &[u8]) -> Option<BodyRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Behind a checksum that was put right, too.
+        #[test]
+        fn decoding_never_panics(bytes: Vec<u8>, at in 0usize..200, byte: u8, rows in 0u32..9) {
+            let (run, mut whole) = sample(9);
+            whole[at] = byte;
+            let _ = decode_block(&whole[..4096], rows, &mut Vec::new());
+            let _ = decode_block(&bytes, rows, &mut Vec::new());
+            let mut index = whole[whole.len() - run.index_bytes as usize..].to_vec();
+            index[at] = byte;
+            let _ = entries_of(&index, PgId(3), &run);
+            let _ = entries_of(&bytes, PgId(3), &run);
+            let _ = decode_body(byte & 3, &bytes);
+        }
+    }
 
     fn row(seq: u64, body: BodyRef) -> Row {
         let home = Home { volume: VolumeId(2), segment: 5, bytes: 77 };

@@ -6,13 +6,15 @@
 //! unmapped by whoever returns the last buffer after the core has ended. A chunk whose buffers are all
 //! free may serve another class. One core allocates; any thread may drop.
 
-use crate::mapping::Mapping;
+use crate::{
+    mapping::Mapping,
+    returns::{NONE, Returns},
+};
 use std::{
     cell::{Cell, UnsafeCell},
     io,
     ops::{Deref, DerefMut},
     ptr::NonNull,
-    sync::atomic::{AtomicI64, AtomicU32, Ordering},
 };
 use stria_env::{IoBuf, disk::BLOCK_BYTES};
 
@@ -22,9 +24,6 @@ pub(crate) const CHUNK_BYTES: usize = 4 << 20;
 const SLOTS_PER_CHUNK: u32 = (CHUNK_BYTES / CLASS_BYTES[0]) as u32;
 /// Huge pages need this alignment.
 const ALIGN_BYTES: usize = 2 << 20;
-const NONE: u32 = u32::MAX;
-/// Head of the return stack once the home core is gone.
-const CLOSED: u32 = u32::MAX - 1;
 
 const _: () = assert!((CLASS_BYTES[0] as u64).is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(CLASS_BYTES[CLASS_BYTES.len() - 1] == CHUNK_BYTES);
@@ -55,11 +54,7 @@ struct Home {
 pub(crate) struct Shared {
     _map: Mapping,
     base: NonNull<u8>,
-    /// Per slot, the next one in whichever list it is in.
-    links: Box<[AtomicU32]>,
-    returned: AtomicU32,
-    /// After closing: buffers still out. Negative before the home core has added its count.
-    remaining: AtomicI64,
+    returns: Returns,
     home: UnsafeCell<Home>,
     /// Tells a test whether the memory is still there.
     #[cfg(test)]
@@ -100,13 +95,10 @@ impl Slab {
             out: 0,
             refused: 0,
         };
-        let links = (0..chunk_count * SLOTS_PER_CHUNK as usize).map(|_| AtomicU32::new(NONE)).collect();
         let shared = Box::new(Shared {
             _map: map,
             base,
-            links,
-            returned: AtomicU32::new(NONE),
-            remaining: AtomicI64::new(0),
+            returns: Returns::new(chunk_count * SLOTS_PER_CHUNK as usize),
             home: UnsafeCell::new(home),
             #[cfg(test)]
             alive: std::sync::Arc::default(),
@@ -149,7 +141,7 @@ impl Slab {
     }
 
     pub(crate) fn chunk_count(&self) -> u32 {
-        (self.shared().links.len() / SLOTS_PER_CHUNK as usize) as u32
+        (self.shared().returns.buffers() / SLOTS_PER_CHUNK as usize) as u32
     }
 
     /// Notes that the ring knows the chunk; buffers taken from now on say so.
@@ -182,12 +174,12 @@ impl Drop for Slab {
             HOME.set(std::ptr::null());
         }
         let shared = self.shared();
-        let head = shared.returned.swap(CLOSED, Ordering::AcqRel);
+        let head = shared.returns.close();
         // SAFETY: home thread; buffers dropped from now on do not touch `home`.
         let home = unsafe { &mut *shared.home.get() };
         shared.take_back(home, head);
         let out = home.out;
-        if shared.remaining.fetch_add(out, Ordering::AcqRel) + out == 0 {
+        if shared.returns.settle(out) {
             // SAFETY: no buffer is out and the home core is done: the last reference.
             drop(unsafe { Box::from_raw(self.0.as_ptr()) });
         }
@@ -202,14 +194,10 @@ impl Shared {
         unsafe { self.base.add(chunk * CHUNK_BYTES + slot * CLASS_BYTES[class]) }
     }
 
-    fn link(&self, id: u32) -> &AtomicU32 {
-        &self.links[id as usize]
-    }
-
     /// Home thread only.
     fn drain_returned(&self) {
-        if self.returned.load(Ordering::Relaxed) != NONE {
-            let head = self.returned.swap(NONE, Ordering::Acquire);
+        let head = self.returns.take();
+        if head != NONE {
             // SAFETY: home thread, no other reference to `home` alive.
             self.take_back(unsafe { &mut *self.home.get() }, head);
         }
@@ -217,24 +205,9 @@ impl Shared {
 
     fn take_back(&self, home: &mut Home, mut id: u32) {
         while id != NONE {
-            let next = self.link(id).load(Ordering::Relaxed);
+            let next = self.returns.next(id);
             home.give_back(self, id);
             id = next;
-        }
-    }
-
-    /// Any thread: pushes on the return stack. False when the home core is gone.
-    fn push_returned(&self, id: u32) -> bool {
-        let mut head = self.returned.load(Ordering::Relaxed);
-        loop {
-            if head == CLOSED {
-                return false;
-            }
-            self.link(id).store(head, Ordering::Relaxed);
-            match self.returned.compare_exchange_weak(head, id, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => head = now,
-            }
         }
     }
 }
@@ -261,7 +234,7 @@ impl Home {
             index * SLOTS_PER_CHUNK + u32::from(chunk.carved) - 1
         } else {
             let id = chunk.free;
-            chunk.free = shared.link(id).load(Ordering::Relaxed);
+            chunk.free = shared.returns.next(id);
             id
         };
         chunk.used += 1;
@@ -281,7 +254,7 @@ impl Home {
         let was_full = usize::from(chunk.used) == CHUNK_BYTES / CLASS_BYTES[class];
         assert!(chunk.used > 0, "buffer {id} returned twice");
         chunk.used -= 1;
-        shared.link(id).store(chunk.free, Ordering::Relaxed);
+        shared.returns.set_next(id, chunk.free);
         chunk.free = id;
         let empty = chunk.used == 0;
         self.used_bytes -= CLASS_BYTES[class] as u64;
@@ -400,7 +373,7 @@ impl Drop for SlabBuf {
             // SAFETY: HOME says this is the home thread, and no other reference to `home` is alive,
             // because nothing in this module drops a buffer while it holds one.
             unsafe { &mut *shared.home.get() }.give_back(shared, self.id);
-        } else if !shared.push_returned(self.id) && shared.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+        } else if shared.returns.give(self.id) {
             // SAFETY: the home core is gone and this was the last buffer: the last reference.
             drop(unsafe { Box::from_raw(self.shared.as_ptr()) });
         }

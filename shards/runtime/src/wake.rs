@@ -6,10 +6,13 @@
 //! re-checks its condition. Slots are process-wide and never freed: a waker may outlive its core. Runs on
 //! every core and on ordinary threads.
 
-use crate::executor;
+use crate::{
+    executor,
+    parking::{self, WaitWord},
+};
 use std::{
     io,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     task::{Poll, RawWaker, RawWakerVTable, Waker},
 };
 
@@ -100,39 +103,26 @@ impl Waiter {
 /// A place for at most one waiting task of some core, set by that core and emptied by anybody.
 #[derive(Default)]
 #[repr(align(64))]
-pub(crate) struct WaitSlot(AtomicU64);
+pub(crate) struct WaitSlot(WaitWord);
 
 impl WaitSlot {
     /// Announces `task`. The caller must look at its condition once more afterwards.
     pub(crate) fn arm(&self, task: TaskRef) {
-        self.0.store(task.0, Ordering::Relaxed);
-        // Pairs with the fence in `notify`: either we see the other side's change, or it sees us.
-        fence(Ordering::SeqCst);
+        self.0.arm(task.0);
     }
 
-    /// What `look` finds, else the task is announced; looks again after that, because what came in
-    /// between woke nobody.
-    pub(crate) fn poll<T>(&self, task: TaskRef, mut look: impl FnMut() -> Option<T>) -> Poll<T> {
-        if let Some(found) = look() {
-            return Poll::Ready(found);
-        }
-        self.arm(task);
-        let Some(found) = look() else { return Poll::Pending };
-        self.disarm();
-        Poll::Ready(found)
+    /// What `look` finds, else the task is announced; see [`WaitWord::look_or_arm`].
+    pub(crate) fn poll<T>(&self, task: TaskRef, look: impl FnMut() -> Option<T>) -> Poll<T> {
+        self.0.look_or_arm(task.0, look).map_or(Poll::Pending, Poll::Ready)
     }
 
     pub(crate) fn disarm(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.disarm();
     }
 
     /// To be called after the change a task may wait for. Returns whether a task was woken.
     pub(crate) fn notify(&self) -> bool {
-        fence(Ordering::SeqCst);
-        if self.0.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
-        let word = self.0.swap(0, Ordering::AcqRel);
+        let word = self.0.take();
         if word != 0 {
             TaskRef(word).wake();
         }
@@ -230,9 +220,7 @@ impl Slot {
 
     /// Ends the core's sleep without marking a task.
     pub(crate) fn ring_bell(&self) {
-        // Pairs with `try_sleep`: either it sees `any`, or we see `sleeping`.
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+        if parking::must_ring(&self.sleeping) {
             let one = 1u64;
             // SAFETY: eight readable bytes. A full counter (EAGAIN) means the event is pending anyway.
             unsafe { libc::write(self.event_fd(), (&raw const one).cast(), 8) };
@@ -247,13 +235,7 @@ impl Slot {
 
     /// The owner announces sleep. False when a wake came first: do not sleep.
     pub(crate) fn try_sleep(&self) -> bool {
-        self.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.any.load(Ordering::Relaxed) {
-            self.sleeping.store(false, Ordering::Relaxed);
-            return false;
-        }
-        true
+        parking::try_sleep(&self.sleeping, &self.any)
     }
 
     pub(crate) fn awake(&self) {

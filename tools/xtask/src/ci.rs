@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
             "--quiet",
         ])
     }),
+    ("queues between cores, every interleaving", || crate::loom::run(&[]) == ExitCode::SUCCESS),
     ("documentation", || {
         succeeds(
             cargo_command(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),

@@ -25,8 +25,12 @@ enum Program {
     Python(&'static str, Option<&'static str>),
     /// A shell file; it needs this program, in the venv or on the path.
     Shell(&'static str, &'static str),
-    /// The Rust program in `tools/clients-rust`.
-    Cargo,
+    /// A Rust program in `tools/clients-rust`.
+    Cargo(&'static str),
+    /// A Go program in `tools/clients/go`.
+    Go(&'static str),
+    /// The program in `tools/clients/js`.
+    Node,
 }
 
 const CLIENTS: &[(&str, Program)] = &[
@@ -36,7 +40,11 @@ const CLIENTS: &[(&str, Program)] = &[
     ("aws-cli", Program::Shell("aws_cli.sh", "aws")),
     ("s3cmd", Program::Shell("s3cmd.sh", "s3cmd")),
     ("rclone", Program::Shell("rclone.sh", "rclone")),
-    ("object_store", Program::Cargo),
+    ("object_store", Program::Cargo("clients-rust")),
+    ("aws-sdk-rust", Program::Cargo("aws-sdk")),
+    ("aws-sdk-go", Program::Go("aws")),
+    ("minio-go", Program::Go("minio")),
+    ("aws-sdk-js", Program::Node),
 ];
 
 /// How one client fared.
@@ -174,17 +182,59 @@ fn start_of(program: &Program, venv: Option<&Path>) -> Result<Command, &'static 
             command.arg(scripts.join(file));
             Ok(command)
         }
-        Program::Cargo => {
+        Program::Cargo(binary) => {
             let manifest = top().join("tools/clients-rust/Cargo.toml");
             let target = target().join("clients/rust");
-            let mut build = command("cargo", &["build", "--quiet", "--locked", "--manifest-path"]);
+            let mut build =
+                command("cargo", &["build", "--quiet", "--locked", "--bin", binary, "--manifest-path"]);
             build.arg(&manifest).arg("--target-dir").arg(&target);
             if !succeeds(&mut build) {
                 return Err("could not be built");
             }
-            Ok(Command::new(target.join("debug/clients-rust")))
+            Ok(Command::new(target.join("debug").join(binary)))
+        }
+        Program::Go(name) => go(name),
+        Program::Node => node(),
+    }
+}
+
+/// Builds a Go client; its modules are pinned by go.mod and go.sum and kept below `target`.
+fn go(name: &str) -> Result<Command, &'static str> {
+    if output(&mut command("go", &["version"])).is_none() {
+        return Err("no Go");
+    }
+    let (kept, binary) = (target().join("clients/go"), target().join("clients/go/bin").join(name));
+    let mut build = Command::new("go");
+    build.current_dir(top().join("tools/clients/go")).args(["build", "-mod=readonly", "-modcacherw", "-o"]);
+    build.arg(&binary).arg(format!("./{name}"));
+    build.env("GOMODCACHE", kept.join("modules")).env("GOCACHE", kept.join("cache"));
+    if !succeeds(&mut build) {
+        return Err("could not be built");
+    }
+    Ok(Command::new(binary))
+}
+
+/// The JavaScript client, with its packages, pinned by package-lock.json, below `target`.
+fn node() -> Result<Command, &'static str> {
+    if output(&mut command("npm", &["--version"])).is_none() {
+        return Err("no Node.js");
+    }
+    let (source, kept) = (top().join("tools/clients/js"), target().join("clients/js"));
+    let lock = std::fs::read(source.join("package-lock.json")).map_err(|_| "no package-lock.json")?;
+    let mark = kept.join("installed");
+    if !std::fs::read(&mark).is_ok_and(|installed| installed == lock) {
+        let copied = std::fs::create_dir_all(&kept)
+            .and_then(|()| std::fs::copy(source.join("package.json"), kept.join("package.json")))
+            .and_then(|_| std::fs::write(kept.join("package-lock.json"), &lock));
+        let mut install = Command::new("npm");
+        install.current_dir(&kept).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
+        if copied.is_err() || !succeeds(&mut install) || std::fs::write(&mark, lock).is_err() {
+            return Err("could not be installed");
         }
     }
+    let mut program = Command::new("node");
+    program.arg(source.join("client.mjs")).env("STRIA_CLIENTS_MODULES", &kept);
+    Ok(program)
 }
 
 /// Whether rclone is there, or could be installed from Debian's archive.

@@ -8,6 +8,7 @@
 mod ci;
 mod clients;
 mod crash;
+mod loom;
 mod planted;
 mod run;
 mod tidy;
@@ -19,6 +20,7 @@ cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
   planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
+  loom [NAME]        every interleaving of what cores share, then planted wrong orderings: each has to be seen
   tidy               house rules: headers, lengths, floors, documents that name code
   clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
   crash              kill the server under load, restart, audit what it acknowledged
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(rest),
         "ci-step" => ci::step(rest),
         "planted" => planted::run(rest),
+        "loom" => loom::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
         "crash" | "restart" | "limits" | "devices" => crash::run(command, rest),

@@ -38,7 +38,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 }
 
 /// Copies what git tracks, as it is in the working tree.
-fn copy_tree(copy: &Path) -> Option<()> {
+pub fn copy_tree(copy: &Path) -> Option<()> {
     let tracked = output(&mut command("git", &["ls-files"]))?;
     for file in tracked.lines() {
         let to = copy.join(file);
@@ -103,7 +103,8 @@ fn simulated(copy: &Path) -> Option<Option<(String, String)>> {
         .then(|| ["store", "engine"].into_iter().find_map(|workload| simulate(&simulator, workload)))
 }
 
-fn apply(copy: &Path, patch: &Path, more: &[&str]) -> bool {
+/// Applies a patch to a copy, or takes it back with `--reverse`.
+pub fn apply(copy: &Path, patch: &Path, more: &[&str]) -> bool {
     let mut apply = Command::new("patch");
     apply.args(["--strip=1", "--silent", "--force", "--no-backup-if-mismatch"]).args(more);
     succeeds(apply.arg("--input").arg(patch).current_dir(copy))
