@@ -11,6 +11,8 @@ use crate::state::CoreState;
 
 /// Bytes a head usually takes.
 const HEAD_BYTES_TYPICAL: usize = 512;
+/// A body up to this is copied behind its head: cheaper than a vector of two for the kernel to read.
+const COPIED_BODY_BYTES_MAX: usize = 4096;
 
 /// The body of a reply.
 pub enum ReplyBody {
@@ -30,6 +32,23 @@ pub struct Reply {
     pub head: Vec<u8>,
     /// The body.
     pub body: ReplyBody,
+}
+
+impl Reply {
+    /// What leaves first, in one call: head and first piece of the body; and where the rest comes from.
+    pub fn into_sends(self) -> (Bytes, Bytes, Option<Box<ObjectStream>>) {
+        let mut head = self.head;
+        let (first, rest) = match self.body {
+            ReplyBody::None => (Bytes::new(), None),
+            ReplyBody::Bytes(bytes) => (bytes, None),
+            ReplyBody::Object(first, rest) => (first, Some(rest)),
+        };
+        if first.len() > COPIED_BODY_BYTES_MAX {
+            return (head.into(), first, rest);
+        }
+        head.extend_from_slice(&first);
+        (head.into(), Bytes::new(), rest)
+    }
 }
 
 /// Builds the heads of one request's answer.
@@ -93,7 +112,9 @@ impl ReplyTo<'_> {
         length: Option<u64>,
         fields: impl FnOnce(&mut response::Head<'_>),
     ) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES_TYPICAL);
+        let body_bytes = length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        let copied_bytes = if body_bytes <= COPIED_BODY_BYTES_MAX { body_bytes } else { 0 };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES_TYPICAL + copied_bytes);
         let mut head = response::Head::new(&mut bytes, status);
         head.date(self.state.date.borrow_mut().at(self.state.now_ms() / 1000));
         head.constant("Server", "Stria");
