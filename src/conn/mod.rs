@@ -12,7 +12,6 @@ pub mod stream;
 
 use std::{cell::OnceCell, pin::pin, rc::Rc};
 
-use bytes::Bytes;
 use stria_base::limits::{HEAD_TIMEOUT_MS, IDLE_TIMEOUT_MS};
 use stria_env::{
     Env,
@@ -29,7 +28,7 @@ use self::{
     body::Body,
     failure::Failure,
     input::{Input, NoHead},
-    reply::{Reply, ReplyBody, ReplyTo},
+    reply::{Reply, ReplyTo},
 };
 use crate::{
     handlers,
@@ -142,13 +141,9 @@ async fn serve_request(state: &Rc<CoreState>, input: &mut Input, head: &Head) ->
 
 /// Sends a whole reply. Whether it got through.
 async fn send(state: &Rc<CoreState>, input: &mut Input, reply: Reply) -> bool {
-    let (first, rest) = match reply.body {
-        ReplyBody::None => (Bytes::new(), None),
-        ReplyBody::Bytes(bytes) => (bytes, None),
-        ReplyBody::Object(first, rest) => (first, Some(rest)),
-    };
+    let (head, first, rest) = reply.into_sends();
     let runtime = state.env.runtime();
-    if !matches!(runtime.timeout(SEND_TIMEOUT_NS, input.stream.send(reply.head, first)).await, Ok(Ok(()))) {
+    if !matches!(runtime.timeout(SEND_TIMEOUT_NS, input.stream.send(head, first)).await, Ok(Ok(()))) {
         return false;
     }
     let Some(mut rest) = rest else { return true };

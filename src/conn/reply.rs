@@ -15,6 +15,8 @@ use crate::state::CoreState;
 
 /// Bytes a head usually takes.
 const HEAD_BYTES_TYPICAL: usize = 512;
+/// A body up to this is copied behind its head: cheaper than a vector of two for the kernel to read.
+const COPIED_BODY_BYTES_MAX: usize = 4096;
 
 /// The body of a reply.
 pub enum ReplyBody {
@@ -43,6 +45,21 @@ impl Reply {
         assert_eq!(&self.head[end..], b"\r\n", "a head ends in an empty line");
         self.head.truncate(end);
         self.head.extend_from_slice(b"Connection: close\r\n\r\n");
+    }
+
+    /// What leaves first, in one call: head and first piece of the body; and where the rest comes from.
+    pub fn into_sends(self) -> (Bytes, Bytes, Option<Box<ObjectStream>>) {
+        let mut head = self.head;
+        let (first, rest) = match self.body {
+            ReplyBody::None => (Bytes::new(), None),
+            ReplyBody::Bytes(bytes) => (bytes, None),
+            ReplyBody::Object(first, rest) => (first, Some(rest)),
+        };
+        if first.len() > COPIED_BODY_BYTES_MAX {
+            return (head.into(), first, rest);
+        }
+        head.extend_from_slice(&first);
+        (head.into(), Bytes::new(), rest)
     }
 }
 
@@ -117,7 +134,9 @@ impl ReplyTo<'_> {
         length: Option<u64>,
         fields: impl FnOnce(&mut response::Head<'_>),
     ) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES_TYPICAL);
+        let body_bytes = length.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        let copied_bytes = if body_bytes <= COPIED_BODY_BYTES_MAX { body_bytes } else { 0 };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES_TYPICAL + copied_bytes);
         let mut head = response::Head::new(&mut bytes, status);
         head.date(self.state.date.borrow_mut().at(self.state.now_ms() / 1000));
         head.constant("Server", "Stria");

@@ -27,7 +27,7 @@ struct Sightings {
     left: usize,
 }
 
-/// A power of two.
+/// Counters in each of the two rows; a power of two.
 const SIGHTING_COUNTERS: usize = 1 << 15;
 /// Sightings between two halvings: enough that a counter means something, few enough that it stays below 255.
 const SIGHTINGS_PER_AGE: usize = 4 * SIGHTING_COUNTERS;
@@ -35,12 +35,13 @@ const _: () = assert!(SIGHTING_COUNTERS.is_power_of_two());
 
 impl Sightings {
     fn new() -> Self {
-        Self { counts: vec![0; SIGHTING_COUNTERS].into(), left: SIGHTINGS_PER_AGE }
+        Self { counts: vec![0; 2 * SIGHTING_COUNTERS].into(), left: SIGHTINGS_PER_AGE }
     }
 
     /// Ids are random: their own bits are the hash.
     fn slots(id: DataId) -> [usize; 2] {
-        [id.0 as usize % SIGHTING_COUNTERS, (id.0 >> 64) as usize % SIGHTING_COUNTERS]
+        let (low, high) = (id.0 as usize, (id.0 >> 64) as usize);
+        [low % SIGHTING_COUNTERS, SIGHTING_COUNTERS + high % SIGHTING_COUNTERS]
     }
 
     fn note(&mut self, id: DataId) {

@@ -113,10 +113,10 @@ impl EtagText {
     /// Of an MD5, and the number of parts, 0 for a body put in one piece.
     #[must_use]
     pub fn new(md5: &[u8; 16], part_count: u16) -> Self {
-        let mut text = Self { bytes: [b'"'; ETAG_BYTES_MAX], len: 1 };
-        for byte in md5 {
-            text.push(b"0123456789abcdef"[usize::from(byte >> 4)]);
-            text.push(b"0123456789abcdef"[usize::from(byte & 15)]);
+        let mut text = Self { bytes: [b'"'; ETAG_BYTES_MAX], len: 1 + 32 };
+        for (pair, byte) in text.bytes[1..33].as_chunks_mut::<2>().0.iter_mut().zip(md5) {
+            *pair =
+                [b"0123456789abcdef"[usize::from(byte >> 4)], b"0123456789abcdef"[usize::from(byte & 15)]];
         }
         if part_count > 0 {
             text.push(b'-');

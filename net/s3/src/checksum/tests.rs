@@ -167,3 +167,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_entity_tag_is_written_in_place_as_it_is_printed() {
+    let md5 = std::array::from_fn(|i| 17 * i as u8);
+    for count in [0u16, 1, 9, 10, 1_000, 10_000, u16::MAX] {
+        let suffix = if count == 0 { String::new() } else { format!("-{count}") };
+        let text = super::EtagText::new(&md5, count);
+        assert_eq!(text.text(), format!("{}{suffix}", super::etag(&md5)));
+        assert_eq!(text.quoted(), format!("\"{}\"", text.text()).as_bytes());
+    }
+}

@@ -34,7 +34,7 @@ fn contents(xml: &mut Writer<'_>, entry: &Contents<'_>, encode_url: bool) {
     xml.constant("</Key><LastModified>");
     xml.instant(entry.last_modified_unix_ms);
     xml.constant("</LastModified><ETag>&quot;");
-    xml.characters(entry.etag.text());
+    xml.etag_digits(&entry.etag);
     xml.constant("&quot;</ETag>");
     if let Some((algorithm, kind)) = entry.checksum {
         xml.constant("<ChecksumAlgorithm>");

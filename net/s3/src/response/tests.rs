@@ -103,7 +103,7 @@ fn objects() {
         <Contents>
         <Key>a&lt;&#x1F;&#xD;</Key>
         <LastModified>2009-10-12T17:50:30.000Z</LastModified>
-        <ETag>&quot;abc-2&quot;</ETag>
+        <ETag>&quot;abababababababababababababababab-2&quot;</ETag>
         <ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>
         <ChecksumType>FULL_OBJECT</ChecksumType>
         <Size>5</Size>
@@ -149,7 +149,7 @@ fn objects_v2() {
         <Contents>
         <Key>p%20q/%C3%A9%2B%01</Key>
         <LastModified>2009-10-12T17:50:30.000Z</LastModified>
-        <ETag>&quot;abc-2&quot;</ETag>
+        <ETag>&quot;abababababababababababababababab-2&quot;</ETag>
         <ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>
         <ChecksumType>FULL_OBJECT</ChecksumType>
         <Size>5</Size>

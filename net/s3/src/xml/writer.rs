@@ -133,6 +133,12 @@ impl<'o> Writer<'o> {
         self.close(name);
     }
 
+    /// The digits of an entity tag inside the open element, which hold nothing to escape.
+    pub fn etag_digits(&mut self, tag: &crate::checksum::EtagText) {
+        let quoted = tag.quoted();
+        self.out.extend_from_slice(&quoted[1..quoted.len() - 1]);
+    }
+
     /// `<name>2009-10-12T17:50:30.000Z</name>` from milliseconds since 1970.
     pub fn time(&mut self, name: &str, unix_ms: u64) {
         self.open(name);

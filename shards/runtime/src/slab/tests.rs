@@ -75,3 +75,16 @@ fn a_buffer_may_outlive_the_core() {
     assert_eq!(std::sync::Arc::strong_count(&alive), 1, "the last buffer freed the memory");
     let _next = fresh(4 << 20);
 }
+
+#[test]
+fn what_the_ring_knows_is_taken_first() {
+    let slab = fresh(16 << 20);
+    slab.set_registered(2);
+    for _ in 0..2 {
+        let bufs: Vec<_> = (0..5).map(|_| slab.take(1 << 20).expect("room").registered_chunk()).collect();
+        assert_eq!(bufs, [Some(2); 5], "dropped at once, so always the same chunk");
+        let held: Vec<_> = (0..5).map(|_| slab.take(1 << 20).expect("room")).collect();
+        let known: Vec<_> = held.iter().map(SlabBuf::registered_chunk).collect();
+        assert_eq!(known, [Some(2), Some(2), Some(2), Some(2), None]);
+    }
+}
