@@ -21,7 +21,7 @@ use crate::{peers::PinGuard, state::CoreState};
 
 /// Bytes of one piece. A multiple of the small checksum block.
 const PIECE_BYTES: u64 = 256 << 10;
-/// Pieces being read while one is sent. They reach the drive together, for the price of one request.
+/// Pieces being read while one is sent. Started together, so that they reach the drive in one submission.
 const AHEAD_PIECES_MAX: usize = 3;
 /// A body up to this may be kept in the cache of the core that read it.
 const CACHED_BYTES_MAX: u64 = 1 << 20;

@@ -207,6 +207,9 @@ impl Run {
         let limit = world.steps() + if crashes { most } else { STEPS_STUCK };
         let all_done = || life.ops_left.get() == 0 && life.running.get() == 0;
         world.run_until(|| world.steps() >= limit || all_done());
+        if crashes && world.rng(|rng| rng.chance(1, 2)) {
+            self.run_to_header_write(&life);
+        }
         assert!(crashes || all_done(), "stuck: clients wait for something that never comes");
         let stats = life.node.stores.iter().map(|store| store.stats());
         for stats in stats {
@@ -224,6 +227,19 @@ impl Run {
         let end = self.crash();
         drop(life);
         end
+    }
+
+    /// Goes on into the middle of writing a superblock or a map, where order matters most.
+    fn run_to_header_write(&self, life: &Life) {
+        const STEPS_MAX: u64 = 100_000;
+        let world = self.world();
+        let count = || self.machine.disks.iter().map(SimDisk::header_writes).sum::<u64>();
+        let wanted = count() + world.rng(|rng| rng.between(1, 9));
+        let limit = world.steps() + STEPS_MAX;
+        let all_done = || life.ops_left.get() == 0 && life.running.get() == 0;
+        world.run_until(|| count() >= wanted || world.steps() >= limit || all_done());
+        let limit = world.steps() + world.rng(|rng| rng.below(30));
+        world.run_until(|| world.steps() >= limit || all_done());
     }
 
     pub(crate) fn crash(&mut self) -> End {

@@ -18,6 +18,8 @@ use super::{env::SimBuf, executor::World, rng::Rng};
 
 const SECTOR_BYTES: usize = 512;
 const PAGE_BYTES: u64 = BLOCK_BYTES;
+/// Superblocks and device maps lie below.
+const HEADER_BYTES: u64 = 4 << 20;
 
 /// What may go wrong while the node runs. Each is "one in n operations", 0 for never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +51,7 @@ struct Media {
     len_bytes_max: u64,
     faults: Faults,
     writes: u64,
+    header_writes: u64,
     flushes: u64,
     failed_flushes: u64,
 }
@@ -132,6 +135,7 @@ impl SimDisk {
             len_bytes_max,
             faults: Faults::default(),
             writes: 0,
+            header_writes: 0,
             flushes: 0,
             failed_flushes: 0,
         };
@@ -173,14 +177,26 @@ impl SimDisk {
         (media.writes, media.flushes)
     }
 
+    /// Writes of superblocks and device maps so far.
+    #[must_use]
+    pub fn header_writes(&self) -> u64 {
+        self.media.borrow().header_writes
+    }
+
     /// The power is cut: of each unflushed write all, nothing, or some sectors survive.
     pub fn power_cut(&self) {
         let mut media = self.media.borrow_mut();
         let unflushed = std::mem::take(&mut media.unflushed);
         self.world.rng(|rng| {
-            let general = rng.below(3);
-            for write in unflushed {
-                let fate = if general == 2 { rng.below(3) } else { general };
+            let general = rng.below(4);
+            // The drive may well have taken the latest writes first.
+            let latest = rng.below(unflushed.len().max(1) as u64) as usize;
+            for (nth, write) in unflushed.into_iter().enumerate() {
+                let fate = match general {
+                    2 => rng.below(3),
+                    3 => u64::from(nth >= latest),
+                    _ => general,
+                };
                 survive(&mut media, &write, fate, rng);
             }
         });
@@ -299,6 +315,7 @@ impl Disk for SimDisk {
             let mut media = disk.media.borrow_mut();
             assert!(offset + buf.len() as u64 <= media.len_bytes, "write behind the end at {offset}");
             media.writes += 1;
+            media.header_writes += u64::from(offset < HEADER_BYTES);
             let number = media.next_number;
             media.next_number += 1;
             let bytes = buf.to_vec();
