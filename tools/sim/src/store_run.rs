@@ -210,7 +210,8 @@ impl Run {
         let limit = world.steps() + if crashes { most } else { STEPS_STUCK };
         let all_done = || life.ops_left.get() == 0 && life.running.get() == 0;
         world.run_until(|| world.steps() >= limit || all_done());
-        if crashes && world.rng(|rng| rng.chance(1, 2)) {
+        let is_aimed = crashes && world.rng(|rng| rng.chance(1, 2));
+        if is_aimed {
             self.run_to_header_write();
         }
         assert!(crashes || all_done(), "stuck: clients wait for something that never comes");
@@ -219,7 +220,7 @@ impl Run {
             self.outcome.cleaned += stats.cleaned_segments;
             self.outcome.checkpoints += stats.checkpoints.count;
         }
-        if all_done() {
+        if all_done() && !is_aimed {
             self.check_space(&life);
             if world.rng(|rng| rng.chance(1, 2)) && self.shut_down(&life.node) {
                 self.note("shut down", 0);
