@@ -1,9 +1,9 @@
-//! The bytes of an object on their way out: piece by piece, verified, some pieces read ahead.
+//! The bytes of an object on their way out: piece by piece, verified, one piece read ahead.
 //!
 //! Invariant: pieces come in order, each verified before it is here; the object's space stays pinned until the
 //! stream is dropped. Runs on the accepting core, through its own queue.
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use stria_engine::{
@@ -21,8 +21,6 @@ use crate::{peers::PinGuard, state::CoreState};
 
 /// Bytes of one piece. A multiple of the small checksum block.
 const PIECE_BYTES: u64 = 256 << 10;
-/// Pieces being read while one is sent. Started together, so that they reach the drive in one submission.
-const AHEAD_PIECES_MAX: usize = 3;
 /// A body up to this may be kept in the cache of the core that read it.
 const CACHED_BYTES_MAX: u64 = 1 << 20;
 /// Waiting for a buffer in the middle of a body: between two tries, and in all.
@@ -33,13 +31,6 @@ const BUFFER_WAIT_NS_MAX: u64 = 30_000_000_000;
 enum Source {
     Bytes(Bytes),
     Extents(Arc<ExtentBody>),
-}
-
-/// A piece being read: bytes `at..end` of the object, or less.
-struct Ahead {
-    at: u64,
-    end: u64,
-    piece: Receiver<Result<Bytes, StoreError>>,
 }
 
 /// A range of an object, being sent.
@@ -53,7 +44,7 @@ pub struct ObjectStream {
     source_end: u64,
     at: u64,
     end: u64,
-    ahead: VecDeque<Ahead>,
+    ahead: Option<Receiver<Result<Bytes, StoreError>>>,
     _pin: Option<PinGuard>,
 }
 
@@ -82,7 +73,7 @@ impl ObjectStream {
             source_end,
             at: start,
             end,
-            ahead: VecDeque::new(),
+            ahead: None,
             _pin: pin,
         }
     }
@@ -105,13 +96,9 @@ impl ObjectStream {
             }
             Source::Extents(body) => {
                 let body = body.clone();
-                match self.ahead.pop_front().filter(|ahead| ahead.at == self.at) {
-                    Some(ahead) => ahead.piece.await.unwrap_or(Err(StoreError::Failed))?,
-                    None => {
-                        // A piece ended early, where its extent ends: what was read ahead does not follow it.
-                        self.ahead.clear();
-                        self.read(&body, self.at, end).await?
-                    }
+                match self.ahead.take() {
+                    Some(ahead) => ahead.await.unwrap_or(Err(StoreError::Failed))?,
+                    None => self.read(&body, self.at, end).await?,
                 }
             }
         };
@@ -124,20 +111,19 @@ impl ObjectStream {
         Ok(Some(piece))
     }
 
-    /// Starts to read the pieces after the one just handed out.
+    /// Starts to read the piece after the one just handed out.
     fn read_ahead(&mut self, end: u64) {
         let Source::Extents(body) = &self.source else { return };
-        let mut at = self.ahead.back().map_or(self.at, |last| last.end);
-        while at < end && self.ahead.len() < AHEAD_PIECES_MAX {
-            let (sender, piece) = oneshot();
-            let (body, state) = (body.clone(), self.state.clone());
-            let (from, bytes) = (at - self.source_start, self.piece_bytes(at, end));
-            self.state.env.spawn(async move {
-                sender.send(read_waiting(&state, &body, from, bytes).await);
-            });
-            self.ahead.push_back(Ahead { at, end: at + bytes, piece });
-            at += bytes;
+        if self.at >= end {
+            return;
         }
+        let (sender, receiver) = oneshot();
+        let (body, state) = (body.clone(), self.state.clone());
+        let (from, bytes) = (self.at - self.source_start, self.piece_bytes(self.at, end));
+        self.state.env.spawn(async move {
+            sender.send(read_waiting(&state, &body, from, bytes).await);
+        });
+        self.ahead = Some(receiver);
     }
 
     /// Pieces end at multiples of the piece size within the body, so that no checksum block is read twice.
@@ -201,7 +187,7 @@ impl ObjectStream {
         };
         self.source_start = part.start;
         self.source_end = part.start + part.bytes;
-        self.ahead.clear();
+        self.ahead = None;
         Ok(())
     }
 }

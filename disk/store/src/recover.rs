@@ -79,8 +79,7 @@ pub(crate) async fn read_checkpoint<E: Env>(
     report: &mut ReplayReport,
 ) -> Result<Checkpoint, StoreError> {
     let Some(named) = info.manifest else { return Ok(Checkpoint::default()) };
-    let Some(manifest) = read_manifest(env, disk, info, named).await? else {
-        report.damaged += 1;
+    let Some(manifest) = read_manifest(env, disk, info, named, report).await? else {
         return Ok(Checkpoint { is_lost: true, ..Checkpoint::default() });
     };
     let mut reader = RunReader { env, disk, ahead: VecDeque::new(), in_flight: VecDeque::new() };
@@ -115,28 +114,28 @@ pub(crate) async fn read_checkpoint<E: Env>(
     Ok(Checkpoint { manifest, is_lost: false, bases })
 }
 
-/// The first copy that verifies.
+/// The first copy that verifies. Both are read: a bad one is reported while the other still makes up for it.
 async fn read_manifest<E: Env>(
     env: &E,
     disk: &E::Disk,
     info: &VolumeInfo,
     named: ManifestRef,
+    report: &mut ReplayReport,
 ) -> Result<Option<Manifest>, StoreError> {
+    let mut found = None;
     let (uuid, volume) = (info.identity.store_uuid, info.identity.volume);
     for offset in named.offsets {
         let bytes = match read_padded(env, disk, volume, offset, named.bytes as usize).await {
             Ok(bytes) => bytes,
-            Err(StoreError::Io { .. }) => continue,
+            Err(StoreError::Io { .. }) => Vec::new(),
             Err(other) => return Err(other),
         };
-        if manifest::hash(uuid, &bytes) != named.hash {
-            continue;
-        }
-        if let Some(manifest) = Manifest::decode(&bytes, volume) {
-            return Ok(Some(manifest));
-        }
+        let is_whole = manifest::hash(uuid, &bytes) == named.hash;
+        let manifest = is_whole.then(|| Manifest::decode(&bytes, volume)).flatten();
+        report.damaged += u64::from(manifest.is_none());
+        found = found.or(manifest);
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The reads a run takes: offset and bytes.

@@ -148,7 +148,7 @@ pub struct ReplayReport {
     pub run_rows: u64,
     /// Bytes of runs read.
     pub run_bytes: u64,
-    /// PGs whose runs do not verify, and manifests lost.
+    /// PGs whose runs do not verify, and copies of manifests that do not.
     pub damaged: u64,
 }
 
