@@ -19,6 +19,7 @@ pub mod devices;
 pub mod error_map;
 pub mod fsck;
 pub mod handlers;
+pub mod identities;
 pub mod maintenance;
 pub mod metrics;
 pub mod open;

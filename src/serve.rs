@@ -24,6 +24,7 @@ use crate::{
     core_loop::{self, MemoryShares, Ready, Start},
     datadir::{self, Credentials, DataDir, DataDirError, STORE_FORMAT, StoreRecord, VolumeRecord},
     devices::{self, DeviceError},
+    identities::Identities,
     open::{Meeting, OpenError, VolumePath},
     ports::{Holder, bind},
     state::Shared,
@@ -320,17 +321,14 @@ fn check_fixed(config: &Config, record: &StoreRecord) -> Result<(), ServeError> 
 }
 
 fn shared(config: &Config, credentials: &Credentials, pg_count: u16) -> Shared {
-    let word = |n: u64| stria_base::hash::hash64(n, credentials.access_key.as_bytes());
     Shared {
         region: config.region.clone(),
         route: RouteConfig { base_domains: config.domains.iter().map(|name| name.to_lowercase()).collect() },
-        access_key: credentials.access_key.clone(),
-        secret_key: credentials.secret_key.clone(),
+        identities: Identities::new(credentials, &config.identities),
         pg_count,
         bucket_pgs: bucket_pgs(config, pg_count),
         connections: AtomicU32::new(0),
         connections_max: config.connections_max,
-        owner_id: format!("{:016x}{:016x}{:016x}{:016x}", word(1), word(2), word(3), word(4)),
         host_id: format!("{:016x}", datadir::random_uuid() as u64),
     }
 }

@@ -16,7 +16,9 @@ use stria_runtime::SlabBuf;
 use stria_s3::RouteConfig;
 use stria_sigv4::KeyCache;
 
-use crate::{control::ControlSender, metrics::Counters, peers::Peers, real_env::RealEnv};
+use crate::{
+    control::ControlSender, identities::Identities, metrics::Counters, peers::Peers, real_env::RealEnv,
+};
 
 /// What all cores know alike, fixed at start.
 pub struct Shared {
@@ -24,10 +26,8 @@ pub struct Shared {
     pub region: String,
     /// Base domains of virtual-host style.
     pub route: RouteConfig,
-    /// Root access key.
-    pub access_key: String,
-    /// Its secret.
-    pub secret_key: crate::config::Secret,
+    /// Who may sign.
+    pub identities: Identities,
     /// Placement groups of the store.
     pub pg_count: u16,
     /// Placement groups a new bucket spreads over.
@@ -36,8 +36,6 @@ pub struct Shared {
     pub connections: AtomicU32,
     /// Most connections.
     pub connections_max: u32,
-    /// Canonical id of root's account, 64 hex digits.
-    pub owner_id: String,
     /// The x-amz-id-2 of this process.
     pub host_id: String,
 }

@@ -40,5 +40,27 @@ pub fn markdown() -> String {
             option.help
         ));
     }
+    page.push_str(IDENTITIES);
     page
 }
+
+const IDENTITIES: &str = "
+## Accounts
+
+The file may have any number of tables `[[identity]]`, each an account or a user of one, beside the root credentials. All share
+one namespace of buckets. The owner of a bucket, and every identity of his account, may do everything to it; others are
+refused. Root is the operator and may use every bucket.
+
+```toml
+[[identity]]
+name = \"alice\"                  # what people call it
+access_key = \"AKALICE\"
+secret_key = \"...\"              # never logged
+canonical_id = \"...\"            # shown as owner; made up from the account or the access key when left out
+display_name = \"Alice\"          # shown as owner; the name when left out
+email = \"alice@example.com\"     # unique
+account = \"111122223333\"        # identities of one account own what any of them made
+tenant = \"\"
+root = false                      # whether it is the root user of its account
+```
+";

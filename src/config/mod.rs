@@ -4,6 +4,7 @@
 //! Invariant: an option exists once, in `table::OPTIONS`; [`Config`] is what its values mean. Read once
 //! at start, before any core runs.
 
+mod identity;
 mod markdown;
 mod resolve;
 pub mod table;
@@ -11,6 +12,7 @@ mod values;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+pub use identity::{IdentityConfig, canonical_id_of};
 pub use markdown::markdown;
 pub use resolve::{ConfigError, flags_command, resolve};
 pub use values::{parse_size, print_size};
@@ -125,6 +127,8 @@ pub struct Config {
     pub root_access_key: Option<String>,
     /// The secret of `root_access_key`.
     pub root_secret_key: Option<Secret>,
+    /// Accounts beside root, from the file.
+    pub identities: Vec<IdentityConfig>,
     /// Least severity that is logged.
     pub log_level: LogLevel,
 }

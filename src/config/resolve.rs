@@ -10,7 +10,7 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{
-    Config, FlushMethod, IoBackend, LogLevel, Secret, Sync,
+    Config, FlushMethod, IdentityConfig, IoBackend, LogLevel, Secret, Sync, identity,
     table::{Kind, OPTIONS, OptionRow, env_name},
     values::{parse_size, print_size},
 };
@@ -50,6 +50,15 @@ pub enum ConfigError {
         /// What is wanted.
         wanted: String,
     },
+    /// An identity of the file is incomplete or shares a key with another.
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Which table.
+        which: String,
+        /// What is wrong, and what to give.
+        why: String,
+    },
     /// Only one of the two root keys is given.
     HalfCredentials,
 }
@@ -65,6 +74,7 @@ impl fmt::Display for ConfigError {
             Self::Value { option, source, value, wanted } => {
                 write!(f, "{option} = '{value}' (from {source}) is not valid: {wanted}")
             }
+            Self::Identity { path, which, why } => write!(f, "{}: {which}: {why}", path.display()),
             Self::HalfCredentials => {
                 f.write_str("root-access-key and root-secret-key go together: give both, or neither to use the data directory's")
             }
@@ -121,9 +131,9 @@ fn help_line(option: &OptionRow) -> String {
 /// The first value that is wrong, with where it came from.
 pub fn resolve(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
     let file = flags.get_one::<String>("config").cloned().or_else(|| env("STRIA_CONFIG"));
-    let mut values = match file {
+    let (mut values, identities) = match file {
         Some(path) => from_file(PathBuf::from(path))?,
-        None => Values::new(),
+        None => (Values::new(), Vec::new()),
     };
     for option in OPTIONS {
         let name = env_name(option);
@@ -135,7 +145,7 @@ pub fn resolve(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> Resu
             values.insert(option.name, raw);
         }
     }
-    build(&values)
+    Ok(Config { identities, ..build(&values)? })
 }
 
 fn split(option: &OptionRow, text: &str) -> Vec<String> {
@@ -145,7 +155,7 @@ fn split(option: &OptionRow, text: &str) -> Vec<String> {
     }
 }
 
-fn from_file(path: PathBuf) -> Result<Values, ConfigError> {
+fn from_file(path: PathBuf) -> Result<(Values, Vec<IdentityConfig>), ConfigError> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) => return Err(ConfigError::File { path, error }),
@@ -154,8 +164,12 @@ fn from_file(path: PathBuf) -> Result<Values, ConfigError> {
         Ok(table) => table,
         Err(error) => return Err(ConfigError::Syntax { path, error: Box::new(error) }),
     };
-    let mut values = Values::new();
+    let (mut values, mut identities) = (Values::new(), Vec::new());
     for (key, value) in table {
+        if key == "identity" {
+            identities = identity::parse(&path, value)?;
+            continue;
+        }
         let Some(option) = OPTIONS.iter().find(|option| option.name == key) else {
             let nearest = nearest(&key);
             return Err(ConfigError::Unknown { key, nearest });
@@ -166,7 +180,7 @@ fn from_file(path: PathBuf) -> Result<Values, ConfigError> {
         };
         values.insert(option.name, Raw { values: texts, source: path.display().to_string() });
     }
-    Ok(values)
+    Ok((values, identities))
 }
 
 fn plain(value: &toml::Value) -> String {
@@ -312,6 +326,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         domains: read.many("domain"),
         root_access_key,
         root_secret_key,
+        identities: Vec::new(),
         log_level: levels[read.choice("log-level")?.unwrap_or(2)],
     })
 }

@@ -20,10 +20,11 @@ pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result
     let xml = read_xml(request.payload, body).await?;
     let wanted = CreateBucket::parse(head, &xml)?;
     let name = route.bucket().to_owned();
+    let asking = request.allowed.identity(&state.shared.identities)?;
     let (reply, answer) = oneshot::channel();
     let create = ControlRequest::CreateBucket {
         name: name.clone(),
-        owner: request.allowed.principal().to_owned(),
+        owner: asking.config.canonical_id.clone(),
         region: wanted.location.unwrap_or_else(|| state.shared.region.clone()),
         pgs: state.shared.bucket_pgs,
         now_ms: state.now_ms(),
@@ -41,8 +42,13 @@ fn again_or(request: &Request<'_>, error: ControlError) -> Result<Reply, Failure
     let name = request.route.bucket();
     let refused = |code: ErrorCode| Err(S3Error::from(code).with("BucketName", name.as_bytes()).into());
     match error {
-        ControlError::Refused(stria_meta::MetaError::BucketExists { owner }) => {
-            if owner != request.allowed.principal() {
+        ControlError::Refused(stria_meta::MetaError::BucketExists { .. }) => {
+            let identities = &request.state.shared.identities;
+            let asking = request.allowed.identity(identities)?;
+            let theirs = request.state.bucket(name).is_some_and(|bucket| {
+                !identities.owner_of(&bucket).is_some_and(|owner| owner.shares_account(asking))
+            });
+            if theirs {
                 return refused(ErrorCode::BucketAlreadyExists);
             }
             if request.state.shared.region == "us-east-1" {

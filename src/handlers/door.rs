@@ -6,22 +6,44 @@
 use std::rc::Rc;
 
 use stria_http::Head;
+use stria_meta::Bucket;
 use stria_s3::{ErrorCode, Op, Route, S3Error};
-use stria_sigv4::{
-    AuthError, Authenticated, OneKey, PayloadMode, RegionPolicy, VerifyOptions, aws_chunked, verify,
-};
+use stria_sigv4::{AuthError, Authenticated, PayloadMode, RegionPolicy, VerifyOptions, aws_chunked, verify};
 
-use crate::{conn::failure::named, state::CoreState};
+use crate::{
+    conn::failure::named,
+    identities::{Identities, Identity},
+    state::CoreState,
+};
 
 /// Proof that the request may do what it asks.
 pub struct Allowed {
+    /// Access key of who asks; empty when nobody has to be known.
     principal: Box<str>,
 }
 
 impl Allowed {
-    /// Access key of who asks.
-    pub fn principal(&self) -> &str {
-        &self.principal
+    /// Who asks.
+    ///
+    /// # Errors
+    /// `AccessDenied` when nobody signed.
+    pub fn identity<'i>(&self, identities: &'i Identities) -> Result<&'i Identity, S3Error> {
+        identities.by_access_key(&self.principal).ok_or_else(|| ErrorCode::AccessDenied.into())
+    }
+
+    /// Whether this request may use a bucket: its own account's, or any when the operator asks. Every handler
+    /// gets its buckets through this, sources of copies too.
+    ///
+    /// # Errors
+    /// `AccessDenied`
+    pub fn check_bucket(&self, identities: &Identities, bucket: &Bucket) -> Result<(), S3Error> {
+        let asking = self.identity(identities)?;
+        let owner = identities.owner_of(bucket);
+        if asking.is_operator || owner.is_some_and(|owner| owner.shares_account(asking)) {
+            Ok(())
+        } else {
+            Err(ErrorCode::AccessDenied.into())
+        }
     }
 }
 
@@ -43,11 +65,10 @@ pub fn admit(state: &Rc<CoreState>, head: &Head, route: &Route<'_>) -> Result<Ad
         // A browser cannot sign this question; the answer tells the bucket's CORS rules and nothing else.
         return Ok((Allowed { principal: Box::default() }, PayloadMode::Unsigned, None));
     }
-    let shared = &state.shared;
-    let secrets = OneKey { access_key: &shared.access_key, secret: &shared.secret_key.0 };
+    let identities = &state.shared.identities;
     let options =
         VerifyOptions { now_unix_s: state.now_ms() / 1000, region: RegionPolicy::Any, service: "s3" };
-    let who = verify(&mut state.keys.borrow_mut(), &secrets, head, &options);
+    let who = verify(&mut state.keys.borrow_mut(), identities, head, &options);
     match who.map_err(|error| auth_error(&error))? {
         // Buckets of this release are all private.
         Authenticated::Anonymous { .. } => Err(ErrorCode::AccessDenied.into()),

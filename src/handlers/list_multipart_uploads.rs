@@ -3,12 +3,12 @@
 use stria_engine::calls::{ListUploads, UploadEntry};
 use stria_s3::{
     request::ListMultipartUploads,
-    response::{self, ListUploadsResult, Owner, list_uploads},
+    response::{self, ListUploadsResult, list_uploads},
 };
 
 use super::{
     Request,
-    list_objects::{OWNER_NAME, pgs_by_core},
+    list_objects::pgs_by_core,
     object_meta::{checksum_type, wire_algorithm, wire_class},
     parse_upload_id, print_upload_id,
 };
@@ -37,7 +37,7 @@ pub async fn list_multipart_uploads(request: &Request<'_>) -> Result<Reply, Fail
     let bucket = request.bucket()?;
     let (entries, more) = page(request, &bucket, &wanted).await?;
     let next = entries.last().filter(|_| more).map(Entry::marker);
-    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let owner = request.state.shared.identities.shown_owner(&bucket);
     let shown: Vec<(String, String, &UploadEntry)> = entries
         .iter()
         .filter_map(|entry| match entry {

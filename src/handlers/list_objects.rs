@@ -37,7 +37,7 @@ pub async fn list_objects(request: &Request<'_>) -> Result<Reply, Failure> {
         entries_max: wanted.max_keys,
     };
     let (entries, more) = entries(request, &bucket, query).await?;
-    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let owner = request.state.shared.identities.shown_owner(&bucket);
     let rows = Rows::of(&entries, Some(owner));
     let next = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
     let mut out = Vec::with_capacity(entries.len() * ENTRY_XML_BYTES + 512);
@@ -69,7 +69,7 @@ pub async fn list_objects_v2(request: &Request<'_>) -> Result<Reply, Failure> {
         entries_max: wanted.max_keys,
     };
     let (entries, more) = entries(request, &bucket, query).await?;
-    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let owner = request.state.shared.identities.shown_owner(&bucket);
     let rows = Rows::of(&entries, wanted.fetch_owner.then_some(owner));
     let last = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
     let next = last.filter(|_| more).map(|after| ContinuationToken { after: after.to_owned() }.encode());
@@ -90,9 +90,6 @@ pub async fn list_objects_v2(request: &Request<'_>) -> Result<Reply, Failure> {
     write_v2(&mut out, &result);
     Ok(request.to.xml(200, out))
 }
-
-/// Name shown for the owner.
-pub const OWNER_NAME: &str = "root";
 
 /// The PGs of a bucket by the core that owns them.
 pub fn pgs_by_core(request: &Request<'_>, bucket: &Bucket) -> Vec<(CoreId, Vec<PgId>)> {

@@ -3,12 +3,11 @@
 use stria_engine::calls;
 use stria_s3::{
     request::ListParts,
-    response::{ListPartsResult, Owner, PartEntry, list_parts as write_parts},
+    response::{ListPartsResult, PartEntry, list_parts as write_parts},
 };
 
 use super::{
     Request,
-    list_objects::OWNER_NAME,
     object_meta::{checksum_type, wire_algorithm, wire_checksum, wire_class},
 };
 use crate::conn::{failure::Failure, reply::Reply};
@@ -46,7 +45,7 @@ pub async fn list_parts(request: &Request<'_>) -> Result<Reply, Failure> {
         next_part_number_marker: page.parts.last().filter(|_| page.more).map(|part| part.number),
         max_parts: wanted.max_parts,
         encode_url: wanted.encode_url,
-        owner: Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME },
+        owner: request.state.shared.identities.shown_owner(&bucket),
         storage_class: wire_class(page.upload.storage_class),
         checksum: asked.map(|asked| (wire_algorithm(asked.algorithm), checksum_type(asked.composite))),
         parts: &parts,

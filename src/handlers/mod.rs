@@ -88,18 +88,20 @@ impl Request<'_> {
     /// The bucket of the request.
     ///
     /// # Errors
-    /// `NoSuchBucket`.
+    /// `NoSuchBucket`, `AccessDenied`.
     pub fn bucket(&self) -> Result<Arc<Bucket>, S3Error> {
         self.bucket_named(self.route.bucket())
     }
 
-    /// A bucket by name.
+    /// A bucket by name, that the request may use.
     ///
     /// # Errors
-    /// `NoSuchBucket`.
+    /// `NoSuchBucket`, `AccessDenied`.
     pub fn bucket_named(&self, name: &str) -> Result<Arc<Bucket>, S3Error> {
         let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name.as_bytes());
-        self.state.bucket(name).ok_or_else(missing)
+        let bucket = self.state.bucket(name).ok_or_else(missing)?;
+        self.allowed.check_bucket(&self.state.shared.identities, &bucket)?;
+        Ok(bucket)
     }
 
     /// Where the key of the request lives.

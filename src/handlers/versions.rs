@@ -20,7 +20,7 @@ use stria_s3::{
 
 use super::{
     Request,
-    list_objects::{OWNER_NAME, pgs_by_core},
+    list_objects::pgs_by_core,
     object_meta::{checksum_type, wire_algorithm, wire_class},
 };
 use crate::conn::{
@@ -116,7 +116,7 @@ pub async fn list_object_versions(request: &Request<'_>) -> Result<Reply, Failur
         .collect();
     let ids: Vec<String> =
         entries.iter().map(|entry| entry.version.as_ref().map_or(String::new(), id_of)).collect();
-    let owner = Owner { id: &request.state.shared.owner_id, display_name: OWNER_NAME };
+    let owner = request.state.shared.identities.shown_owner(&bucket);
     let mut rows = Vec::with_capacity(entries.len());
     let mut prefixes = Vec::new();
     for ((entry, etag), id) in entries.iter().zip(&etags).zip(&ids) {

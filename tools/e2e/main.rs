@@ -17,6 +17,7 @@ mod copy;
 mod edges;
 mod errors;
 mod fsck;
+mod identities;
 mod lifecycle;
 mod listing;
 mod multipart;

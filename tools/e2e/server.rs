@@ -191,3 +191,8 @@ pub fn refused(command: &mut Command) -> String {
     assert_eq!(status.code(), Some(1), "{said}");
     said
 }
+
+/// What a server says that refuses to start with these flags.
+pub fn refused_with(data: &Path, flags: &[String]) -> String {
+    refused(command(Ports::free(), data).args(flags))
+}

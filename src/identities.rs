@@ -1,0 +1,102 @@
+//! Who may sign, and to whom things belong.
+//!
+//! Invariant: fixed at start; every access key stands for one identity. Read by all data cores.
+
+use std::collections::BTreeMap;
+
+use stria_meta::Bucket;
+use stria_s3::response::Owner;
+use stria_sigv4::{Secret, SecretSource};
+
+use crate::{
+    config::{IdentityConfig, canonical_id_of},
+    datadir::Credentials,
+};
+
+/// One identity.
+#[derive(Debug)]
+pub struct Identity {
+    /// As configured.
+    pub config: IdentityConfig,
+    /// Whether it may use everybody's buckets: the operator's own credentials.
+    pub is_operator: bool,
+}
+
+/// All identities: the operator first, then those of the configuration file.
+#[derive(Debug)]
+pub struct Identities {
+    all: Vec<Identity>,
+    by_access_key: BTreeMap<String, usize>,
+}
+
+impl Identities {
+    /// The operator's credentials and what the file has. A table with the operator's access key describes the
+    /// operator.
+    #[must_use]
+    pub fn new(root: &Credentials, tables: &[IdentityConfig]) -> Self {
+        let described = tables.iter().find(|table| table.access_key == root.access_key);
+        let operator = described.cloned().unwrap_or_else(|| IdentityConfig {
+            name: "root".into(),
+            access_key: root.access_key.clone(),
+            secret_key: root.secret_key.clone(),
+            canonical_id: canonical_id_of(&root.access_key),
+            display_name: "root".into(),
+            email: None,
+            account: None,
+            tenant: None,
+            root: true,
+        });
+        let operator = IdentityConfig { secret_key: root.secret_key.clone(), ..operator };
+        let others = tables.iter().filter(|table| table.access_key != root.access_key).cloned();
+        let mut all = vec![Identity { config: operator, is_operator: true }];
+        all.extend(others.map(|config| Identity { config, is_operator: false }));
+        let by_access_key =
+            all.iter().enumerate().map(|(i, identity)| (identity.config.access_key.clone(), i)).collect();
+        Self { all, by_access_key }
+    }
+
+    /// By access key.
+    #[must_use]
+    pub fn by_access_key(&self, access_key: &str) -> Option<&Identity> {
+        self.by_access_key.get(access_key).map(|i| &self.all[*i])
+    }
+
+    /// The identity a bucket belongs to; `None` when it is configured no more.
+    #[must_use]
+    pub fn owner_of(&self, bucket: &Bucket) -> Option<&Identity> {
+        let by_id = self.all.iter().find(|identity| identity.config.canonical_id == bucket.owner);
+        // Buckets of the first stores name the access key of who made them.
+        by_id.or_else(|| self.by_access_key(&bucket.owner))
+    }
+
+    /// The owner of a bucket as answers show him.
+    #[must_use]
+    pub fn shown_owner<'a>(&'a self, bucket: &'a Bucket) -> Owner<'a> {
+        match self.owner_of(bucket) {
+            Some(identity) => identity.shown(),
+            None => Owner { id: &bucket.owner, display_name: "" },
+        }
+    }
+}
+
+impl Identity {
+    /// As answers show it.
+    #[must_use]
+    pub fn shown(&self) -> Owner<'_> {
+        Owner { id: &self.config.canonical_id, display_name: &self.config.display_name }
+    }
+
+    /// Whether both are of one account, or one and the same.
+    #[must_use]
+    pub fn shares_account(&self, other: &Self) -> bool {
+        self.config.canonical_id == other.config.canonical_id
+            || (self.config.account.is_some() && self.config.account == other.config.account)
+    }
+}
+
+impl SecretSource for Identities {
+    fn secret(&self, access_key: &str) -> Option<Secret<'_>> {
+        let identity = self.by_access_key(access_key)?;
+        Some(Secret { key: identity.config.secret_key.0.as_bytes(), session_token: None })
+    }
+}

@@ -1,0 +1,129 @@
+//! Several accounts in one namespace of buckets.
+
+use crate::{
+    client::*,
+    server::{Server, refused_with},
+};
+
+const FILE: &str = r#"
+[[identity]]
+name = "alice"
+access_key = "AKALICE"
+secret_key = "secret-of-alice"
+display_name = "Alice"
+email = "alice@example.com"
+account = "111122223333"
+
+[[identity]]
+name = "alice's robot"
+access_key = "AKROBOT"
+secret_key = "secret-of-robot"
+account = "111122223333"
+
+[[identity]]
+name = "bob"
+access_key = "AKBOB"
+secret_key = "secret-of-bob"
+canonical_id = "b0b"
+tenant = "t"
+"#;
+
+fn by(access_key: &'static str, secret: &'static str, request: Request) -> Request {
+    let mut request = request;
+    request.signer.access_key = access_key;
+    request.signer.secret = secret;
+    request
+}
+
+fn alice(request: Request) -> Request {
+    by("AKALICE", "secret-of-alice", request)
+}
+
+fn robot(request: Request) -> Request {
+    by("AKROBOT", "secret-of-robot", request)
+}
+
+fn bob(request: Request) -> Request {
+    by("AKBOB", "secret-of-bob", request)
+}
+
+#[test]
+fn buckets_belong_to_accounts() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("stria.toml");
+    std::fs::write(&file, FILE).expect("written");
+    let flags = ["--config", file.to_str().expect("UTF-8")];
+    let data = folder.path().join("data");
+    let server = Server::start_with(&data, &flags);
+    let port = server.ports.s3;
+    alice(put("/hers", "")).send_to(port).expect(200);
+    bob(put("/his", "")).send_to(port).expect(200);
+    put("/roots", "").send_to(port).expect(200);
+    let names = |request: Request| elements(&request.send_to(port).expect(200).text(), "Name");
+    assert_eq!(names(alice(get("/"))), ["hers"]);
+    assert_eq!(names(robot(get("/"))), ["hers"], "one account");
+    assert_eq!(names(bob(get("/"))), ["his"]);
+    assert_eq!(names(get("/")), ["roots"]);
+    bob(put("/hers", "")).send_to(port).expect_error(409, "BucketAlreadyExists");
+    robot(put("/hers", "")).send_to(port).expect(200);
+
+    robot(put("/hers/key", "x")).send_to(port).expect(200);
+    alice(get("/hers/key")).send_to(port).expect(200).expect_body(b"x");
+    get("/hers/key").send_to(port).expect(200);
+    for request in [
+        get("/hers/key"),
+        get("/hers"),
+        get("/hers?acl"),
+        get("/hers?versions"),
+        put("/hers/key", "y"),
+        put("/hers?cors", "<CORSConfiguration/>"),
+        delete("/hers/key"),
+        delete("/hers"),
+        post("/hers/key?uploads", ""),
+        put("/his/copy", "").with("x-amz-copy-source", "/hers/key"),
+    ] {
+        bob(request).send_to(port).expect_error(403, "AccessDenied");
+    }
+    assert_eq!(bob(head("/hers")).send_to(port).status, 403);
+    alice(get("/hers/key")).send_to(port).expect(200).expect_body(b"x");
+    let document = b"<Delete><Object><Key>key</Key></Object></Delete>";
+    let md5 = stria_s3::checksum::base64_encode(
+        stria_s3::checksum::Hasher::of(stria_s3::checksum::Algorithm::Md5, document).digest.as_bytes(),
+    );
+    let batch = post("/hers?delete", document.to_vec()).with("content-md5", &md5);
+    bob(batch).send_to(port).expect_error(403, "AccessDenied");
+
+    let acl = alice(get("/hers?acl")).send_to(port).expect(200);
+    assert_eq!(acl.element("DisplayName").as_deref(), Some("Alice"));
+    assert_eq!(bob(get("/his?acl")).send_to(port).expect(200).element("ID").as_deref(), Some("b0b"));
+    let listed = bob(get("/")).send_to(port).expect(200);
+    assert_eq!(listed.element("ID").as_deref(), Some("b0b"));
+    by("AKBOB", "secret-of-alice", get("/")).send_to(port).expect_error(403, "SignatureDoesNotMatch");
+
+    server.stop();
+    let server = Server::start_with(&data, &flags);
+    let port = server.ports.s3;
+    alice(get("/hers/key")).send_to(port).expect(200);
+    bob(get("/hers/key")).send_to(port).expect_error(403, "AccessDenied");
+}
+
+#[test]
+fn a_wrong_identity_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("stria.toml");
+    let flags = ["--config".to_owned(), file.to_str().expect("UTF-8").to_owned()];
+    for (text, said) in [
+        ("[[identity]]\nname = \"a\"\naccess_key = \"k\"\n", "secret_key"),
+        ("[[identity]]\nname = \"a\"\naccess_key = \"k\"\nsecret_key = \"\"\n", "a: secret_key"),
+        ("[[identity]]\nname = \"a\"\naccess_key = \"k\"\nsecret_key = \"s\"\ncolour = 1\n", "colour"),
+        (
+            "[[identity]]\nname = \"a\"\naccess_key = \"k\"\nsecret_key = \"s\"\n[[identity]]\nname = \"b\"\naccess_key = \"k\"\nsecret_key = \"s\"\n",
+            "b: access_key k belongs to another",
+        ),
+        ("identity = 1\n", "[[identity]]"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let message = refused_with(&folder.path().join("data"), &flags);
+        assert!(message.contains(said) && message.lines().count() == 1, "{message}");
+    }
+}
