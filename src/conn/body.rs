@@ -117,6 +117,23 @@ impl<'c> Body<'c> {
         Ok(buf)
     }
 
+    /// Reads some of the payload into `out`; 0 bytes at its end.
+    ///
+    /// # Errors
+    /// As [`Body::fill`].
+    pub async fn read_some(&mut self, out: &mut [u8]) -> Result<usize, Failure> {
+        self.announce().await?;
+        self.check_end()?;
+        while !self.done {
+            let got = self.decode_some(out).await?;
+            self.check_end()?;
+            if got > 0 {
+                return Ok(got);
+            }
+        }
+        Ok(0)
+    }
+
     /// Reads what is left of the body, at most `bytes_max`.
     ///
     /// # Errors

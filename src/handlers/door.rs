@@ -1,14 +1,18 @@
 //! The one door: authentication, then authorisation, for every operation alike.
 //!
-//! Invariant: [`Allowed`] exists only after both; nothing outside this file can make one. Root may do
-//! everything, anybody else nothing; policies will decide here and nowhere else.
+//! Invariant: nothing outside this file can make an [`Allowed`], and no bucket is used but through
+//! [`Allowed::check_bucket`]. An account may do everything to its own buckets, the operator to all; policies will
+//! decide here and nowhere else.
 
 use std::rc::Rc;
 
 use stria_http::Head;
 use stria_meta::Bucket;
-use stria_s3::{ErrorCode, Op, Route, S3Error};
-use stria_sigv4::{AuthError, Authenticated, PayloadMode, RegionPolicy, VerifyOptions, aws_chunked, verify};
+use stria_s3::{ErrorCode, Op, Route, S3Error, checksum::base64_decode, post::Form};
+use stria_sigv4::{
+    AuthError, Authenticated, FormSignature, PayloadMode, RegionPolicy, VerifyOptions, aws_chunked, verify,
+    verify_form,
+};
 
 use crate::{
     conn::failure::named,
@@ -66,6 +70,10 @@ pub fn admit(state: &Rc<CoreState>, head: &Head, route: &Route<'_>) -> Result<Ad
         return Ok((Allowed { principal: Box::default() }, PayloadMode::Unsigned, None));
     }
     let identities = &state.shared.identities;
+    if route.op() == Op::PostObject && !head.contains("authorization") {
+        // Who sends a form is known when its fields are: until then it may use no bucket.
+        return Ok((Allowed { principal: Box::default() }, PayloadMode::Unsigned, None));
+    }
     let options =
         VerifyOptions { now_unix_s: state.now_ms() / 1000, region: RegionPolicy::Any, service: "s3" };
     let who = verify(&mut state.keys.borrow_mut(), identities, head, &options);
@@ -82,6 +90,33 @@ pub fn admit(state: &Rc<CoreState>, head: &Head, route: &Route<'_>) -> Result<Ad
             let payload = verified.payload;
             Ok((Allowed { principal: verified.access_key }, payload, aws))
         }
+    }
+}
+
+/// Who signed the policy of a form.
+///
+/// # Errors
+/// `AccessDenied` for a form without one, `InvalidArgument` for one that is not signed as it should be, else
+/// S3's authentication errors.
+pub fn admit_form(state: &CoreState, form: &Form) -> Result<Allowed, S3Error> {
+    let Some(policy) = form.get("policy") else { return Err(ErrorCode::AccessDenied.into()) };
+    let signature = FormSignature {
+        policy,
+        algorithm: form.text("x-amz-algorithm"),
+        credential: form.text("x-amz-credential"),
+        date: form.text("x-amz-date"),
+        signature: form.text("x-amz-signature"),
+        token: form.text("x-amz-security-token"),
+        access_key_v2: form.text("awsaccesskeyid"),
+        signature_v2: form.text("signature"),
+    };
+    match verify_form(&state.shared.identities, &signature, base64_decode) {
+        Ok(principal) => Ok(Allowed { principal }),
+        Err(AuthError::Query(_)) => {
+            let message = "Bucket POST must contain the fields that authenticate it: policy, x-amz-algorithm, x-amz-credential, x-amz-date and x-amz-signature.";
+            Err(S3Error::new(ErrorCode::InvalidArgument, message))
+        }
+        Err(error) => Err(auth_error(&error)),
     }
 }
 

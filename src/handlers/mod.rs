@@ -25,6 +25,7 @@ mod list_objects;
 mod list_parts;
 mod object_meta;
 mod object_tagging;
+mod post_object;
 mod put_object;
 mod store_body;
 mod unset;
@@ -243,6 +244,7 @@ async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, F
         Op::GetObjectAttributes => get_object_attributes::get_object_attributes(request).await,
         Op::GetBucketAcl | Op::GetObjectAcl => acl::get_acl(request).await,
         Op::PutBucketAcl | Op::PutObjectAcl => acl::put_acl(request, body).await,
+        Op::PostObject => post_object::post_object(request, body).await,
         Op::GetObjectTagging => object_tagging::get_object_tagging(request).await,
         Op::PutObjectTagging => object_tagging::put_object_tagging(request, body).await,
         Op::DeleteObjectTagging => object_tagging::delete_object_tagging(request).await,

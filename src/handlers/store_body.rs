@@ -31,6 +31,8 @@ const PIECE_BYTES: usize = 256 * KIB as usize;
 const HASH_SLICE_BYTES: usize = 64 * KIB as usize;
 /// Space asked of the owner core at once. A multiple of the largest checksum block.
 const GRANT_BYTES: u64 = 64 * MIB;
+/// The same for a body of unknown length.
+const OPEN_GRANT_BYTES: u64 = 4 * MIB;
 /// Waiting for a buffer in the middle of a body: between two tries, and in all.
 const BUFFER_RETRY_NS: u64 = 1_000_000;
 const BUFFER_WAIT_NS_MAX: u64 = 30_000_000_000;
@@ -100,6 +102,75 @@ async fn finish_framing(body: &mut Body<'_>) -> Result<(), Failure> {
     let rest = body.read_all(0, ErrorCode::IncompleteBody).await?;
     assert!(rest.is_empty());
     Ok(())
+}
+
+/// A body of a length nobody told.
+pub trait Pieces {
+    /// Appends some bytes to `out`; false at the end.
+    async fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, Failure>;
+}
+
+/// Stores a body of `min..=max` bytes whose length shows at its end. Also that length.
+///
+/// # Errors
+/// `EntityTooSmall`, `EntityTooLarge`; of the pieces, the digests or the store. No space stays taken.
+pub async fn from_pieces(
+    state: &Rc<CoreState>,
+    place: &Place,
+    mut pieces: impl Pieces,
+    mut hasher: BodyHasher,
+    (min, max): (u64, u64),
+) -> Result<(StoredBody, u64), Failure> {
+    let mut held = Vec::new();
+    let mut more = true;
+    while more && held.len() as u64 <= INLINE_BYTES_MAX {
+        more = pieces.next(&mut held).await?;
+    }
+    if held.len() as u64 <= INLINE_BYTES_MAX {
+        let bytes = check_length(held.len() as u64, min, max)?;
+        hasher.update(&held);
+        let digests = hasher.finish(&|_| None)?;
+        return Ok((StoredBody { body: inline(state, held.into()), digests }, bytes));
+    }
+    let mut sink = Sink::open_ended(state, place);
+    let stored = async {
+        let mut bytes = 0;
+        while more || !held.is_empty() {
+            while more && held.len() < PIECE_BYTES {
+                more = pieces.next(&mut held).await?;
+            }
+            let take = held.len().min(PIECE_BYTES);
+            bytes += take as u64;
+            check_length(bytes, 0, max)?;
+            let mut buf = sink.buffer(PIECE_BYTES as u64).await?;
+            buf.set_len(take);
+            buf.copy_from_slice(&held[..take]);
+            held.drain(..take);
+            sink.push(hash(state, &mut hasher, buf).await).await?;
+        }
+        check_length(bytes, min, max)?;
+        Ok((hasher.finish(&|_| None)?, bytes))
+    };
+    match stored.await {
+        Ok((digests, bytes)) => Ok((StoredBody { body: sink.finish().await?, digests }, bytes)),
+        Err(failure) => {
+            sink.abort().await;
+            Err(failure)
+        }
+    }
+}
+
+fn check_length(bytes: u64, min: u64, max: u64) -> Result<u64, Failure> {
+    let size = |code: ErrorCode, name, bound: u64| {
+        S3Error::from(code)
+            .with("ProposedSize", bytes.to_string().as_bytes())
+            .with(name, bound.to_string().as_bytes())
+    };
+    match bytes {
+        _ if bytes < min => Err(size(ErrorCode::EntityTooSmall, "MinSizeAllowed", min).into()),
+        _ if bytes > max => Err(size(ErrorCode::EntityTooLarge, "MaxSizeAllowed", max).into()),
+        _ => Ok(bytes),
+    }
 }
 
 /// Stores `length` bytes that come from another object.
@@ -182,9 +253,18 @@ struct Sink<'a> {
     writer: BodyWriter<RealEnv>,
     granted: u64,
     length: u64,
+    /// Asked of the owner core at once.
+    grant_bytes: u64,
 }
 
 impl<'a> Sink<'a> {
+    /// For a body of unknown length: space comes in smaller steps, because the last is mostly given back.
+    fn open_ended(state: &'a Rc<CoreState>, place: &'a Place) -> Self {
+        let volumes = state.peers.engine().volumes().clone();
+        let writer = BodyWriter::new(volumes, data_id(state), None);
+        Self { state, place, writer, granted: 0, length: u64::MAX, grant_bytes: OPEN_GRANT_BYTES }
+    }
+
     fn new(state: &'a Rc<CoreState>, place: &'a Place, length: u64) -> Self {
         let volumes = state.peers.engine().volumes().clone();
         Self {
@@ -193,6 +273,7 @@ impl<'a> Sink<'a> {
             writer: BodyWriter::new(volumes, data_id(state), Some(length)),
             granted: 0,
             length,
+            grant_bytes: GRANT_BYTES,
         }
     }
 
@@ -214,7 +295,7 @@ impl<'a> Sink<'a> {
 
     async fn push(&mut self, buf: SlabBuf) -> Result<(), Failure> {
         while self.writer.room() < buf.len() as u64 {
-            let bytes = (self.length - self.granted).min(GRANT_BYTES);
+            let bytes = (self.length - self.granted).min(self.grant_bytes);
             let grant = self.state.peers.call(self.place.pg, Allocate { bytes }).await?;
             self.granted += bytes;
             self.writer.give(grant.extents);

@@ -22,6 +22,7 @@ mod lifecycle;
 mod listing;
 mod multipart;
 mod objects;
+mod post_object;
 mod presigned;
 mod ranges;
 mod server;

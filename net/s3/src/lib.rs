@@ -13,6 +13,7 @@ pub mod content;
 pub mod copy_source;
 pub mod error;
 pub mod ops;
+pub mod post;
 pub mod range;
 pub mod request;
 pub mod response;

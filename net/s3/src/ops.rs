@@ -282,7 +282,7 @@ operations! {
     ListObjectVersions Get Bucket [Versions] [] None IMPLEMENTED;
     ListMultipartUploads Get Bucket [Uploads] [] None IMPLEMENTED;
     DeleteObjects Post Bucket [Delete] [] None IMPLEMENTED;
-    PostObject Post Bucket [] [] FormData NOT_YET;
+    PostObject Post Bucket [] [] FormData IMPLEMENTED;
     CreateSession Get Bucket [Session] [] None NOT_YET;
     // Sub-resources of buckets.
     GetBucketAbac Get Bucket [Abac] [] None NOT_YET;
@@ -426,6 +426,6 @@ mod tests {
             let rows = OPERATIONS.iter().filter(|row| want(&row.state));
             rows.map(|row| row.op.name()).collect::<Vec<_>>().join(" ")
         };
-        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketVersioning PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
+        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects PostObject PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketVersioning PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
     }
 }

@@ -140,7 +140,7 @@ fn text(raw: &[u8]) -> Result<Cow<'_, str>, S3Error> {
 }
 
 /// The limit of keys, wherever one comes from.
-pub(crate) fn check_key(key: Option<&str>) -> Result<(), S3Error> {
+pub fn check_key(key: Option<&str>) -> Result<(), S3Error> {
     match key {
         Some(key) if key.len() > KEY_BYTES_MAX => Err(S3Error::from(ErrorCode::KeyTooLongError)
             .with("Size", key.len().to_string().as_bytes())

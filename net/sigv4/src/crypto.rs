@@ -70,7 +70,9 @@ impl SigningKey {
         Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, last.as_ref())))
     }
 
-    pub(crate) fn sign_hex(&self, parts: &[&[u8]]) -> Hex {
+    /// The signature of the parts, one after the other, in hex.
+    #[must_use]
+    pub fn sign_hex(&self, parts: &[&[u8]]) -> Hex {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
             context.update(part);

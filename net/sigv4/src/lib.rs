@@ -10,6 +10,7 @@ pub mod aws_chunked;
 mod canonical;
 mod crypto;
 pub mod error;
+pub mod form;
 mod key_cache;
 pub mod payload;
 pub mod sign;
@@ -18,6 +19,7 @@ pub mod verify;
 pub use auth::{AuthKind, Credential, SignedRequest, parse_auth};
 pub use crypto::SigningKey;
 pub use error::{AuthError, StreamError};
+pub use form::{FormSignature, verify_form};
 pub use key_cache::KeyCache;
 pub use payload::PayloadMode;
 pub use verify::{

@@ -208,7 +208,7 @@ fn check_scope(claim: &Claim<'_>, options: &VerifyOptions<'_>) -> Result<(), Aut
 }
 
 /// Stands in for the secret of an access key that does not exist.
-const DUMMY: Secret<'static> =
+pub(crate) const DUMMY: Secret<'static> =
     Secret { key: b"no such access key: 0123456789abcdef0123", session_token: None };
 
 fn signature(

@@ -31,6 +31,7 @@ pub use multipart::{
     AbortMultipartUpload, CompleteMultipartUpload, CompletePart, CreateMultipartUpload, UploadPart,
 };
 pub use object::{GetObject, PutObject};
+pub use unsupported::check as check_unsupported;
 pub use versions::ListObjectVersions;
 
 /// The length of a body to be stored, in bytes: of the payload, when it is aws-chunked (`decoded`, from

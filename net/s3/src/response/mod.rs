@@ -117,6 +117,17 @@ pub fn bucket_location(out: &mut Vec<u8>, region: &str) {
     xml.close("LocationConstraint");
 }
 
+/// The answer to POST Object that asked for 201.
+pub fn post_response(out: &mut Vec<u8>, location: &str, bucket: &str, key: &str, etag: &str) {
+    let mut xml = Writer::document(out);
+    xml.open("PostResponse");
+    xml.text("Location", location);
+    xml.text("Bucket", bucket);
+    xml.text("Key", key);
+    xml.etag("ETag", etag);
+    xml.close("PostResponse");
+}
+
 /// What became of one key of DeleteObjects.
 #[derive(Clone, Copy, Debug)]
 pub enum DeleteOutcome<'a> {
