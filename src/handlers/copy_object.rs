@@ -89,7 +89,7 @@ pub async fn find_source(
     source: &CopySource,
     conditions: &Conditions,
 ) -> Result<(Place, Found, Option<PinGuard>), Failure> {
-    let bucket = request.bucket_named(&source.bucket)?;
+    let bucket = request.source_bucket(&source.bucket)?;
     let version = versions::parse(source.version_id.as_deref())?;
     let place = request.place_of(&bucket, &source.key);
     let lookup = Lookup { place: place.clone(), version, body: true };

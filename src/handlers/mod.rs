@@ -91,7 +91,29 @@ impl Request<'_> {
     /// # Errors
     /// `NoSuchBucket`, `AccessDenied`.
     pub fn bucket(&self) -> Result<Arc<Bucket>, S3Error> {
-        self.bucket_named(self.route.bucket())
+        let bucket = self.bucket_named(self.route.bucket())?;
+        self.check_expected_owner(&bucket, "x-amz-expected-bucket-owner")?;
+        Ok(bucket)
+    }
+
+    /// The bucket a copy reads from.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `AccessDenied`.
+    pub fn source_bucket(&self, name: &str) -> Result<Arc<Bucket>, S3Error> {
+        let bucket = self.bucket_named(name)?;
+        self.check_expected_owner(&bucket, "x-amz-source-expected-bucket-owner")?;
+        Ok(bucket)
+    }
+
+    /// A client that knows whose bucket it wants must not be given another's.
+    fn check_expected_owner(&self, bucket: &Bucket, header: &str) -> Result<(), S3Error> {
+        let Some(expected) = self.head.get(header) else { return Ok(()) };
+        let owner = self.state.shared.identities.owner_of(bucket);
+        let account = owner.and_then(|owner| owner.config.account.as_deref());
+        let canonical_id = owner.map(|owner| owner.config.canonical_id.as_str());
+        let is_known = [account, canonical_id].into_iter().flatten().any(|id| id.as_bytes() == expected);
+        if is_known { Ok(()) } else { Err(ErrorCode::AccessDenied.into()) }
     }
 
     /// A bucket by name, that the request may use.

@@ -100,6 +100,28 @@ fn buckets_belong_to_accounts() {
     assert_eq!(listed.element("ID").as_deref(), Some("b0b"));
     by("AKBOB", "secret-of-alice", get("/")).send_to(port).expect_error(403, "SignatureDoesNotMatch");
 
+    let expecting =
+        |owner: &str| alice(get("/hers").with("x-amz-expected-bucket-owner", owner)).send_to(port);
+    expecting("111122223333").expect(200);
+    expecting("444455556666").expect_error(403, "AccessDenied");
+    let copy = |owner: &str| {
+        let copy = put("/hers/copy", "").with("x-amz-copy-source", "/hers/key");
+        alice(copy.with("x-amz-source-expected-bucket-owner", owner)).send_to(port)
+    };
+    copy("111122223333").expect(200);
+    copy("444455556666").expect_error(403, "AccessDenied");
+
+    for name in ["hers-1", "hers-2", "hers-3"] {
+        alice(put(&format!("/{name}"), "")).send_to(port).expect(200);
+    }
+    let first = alice(get("/?max-buckets=2")).send_to(port).expect(200);
+    assert_eq!(elements(&first.text(), "Name"), ["hers", "hers-1"]);
+    let token = first.element("ContinuationToken").expect("more follow");
+    let second = alice(get(&format!("/?continuation-token={token}&max-buckets=2"))).send_to(port).expect(200);
+    assert_eq!(elements(&second.text(), "Name"), ["hers-2", "hers-3"]);
+    assert!(second.element("ContinuationToken").is_none());
+    assert_eq!(names(alice(get("/?prefix=hers-"))), ["hers-1", "hers-2", "hers-3"]);
+
     server.stop();
     let server = Server::start_with(&data, &flags);
     let port = server.ports.s3;
