@@ -275,6 +275,32 @@ impl Life {
         self.commit(core, key.0, vec![put], vec![(key, Some(value))]).await
     }
 
+    /// A body in extents goes from one row to another in one record: its space stays in use.
+    async fn move_body(&self, core: u16) -> Result<(), StoreError> {
+        let Some((pg, from)) = self.key_of(core) else { return Ok(()) };
+        let to = (from + self.plan.pg_count) % self.plan.keys;
+        if to == from || to % self.plan.pg_count != pg.0 {
+            return self.update_meta(core).await;
+        }
+        let newest = self.store(core).newest(pg, &row_key(from), |row, _| {
+            row.and_then(|row| match &row.body {
+                BodyRef::Extents(body) => Value::decode(&row.meta).map(|value| (value, body.clone())),
+                _ => None,
+            })
+        });
+        let Some((mut value, body)) = newest else { return Ok(()) };
+        value.id = self.model.borrow_mut().next_id();
+        let body = NewBody::Extents(Box::new((*body).clone()));
+        let mut changes = vec![
+            Change::Put { key: row_key(to), meta: value.encode(), body },
+            Change::Delete { key: row_key(from) },
+        ];
+        if self.rng(|rng| rng.chance(1, 2)) {
+            changes.reverse();
+        }
+        self.commit(core, pg, changes, vec![((pg, to), Some(value)), ((pg, from), None)]).await
+    }
+
     pub(crate) async fn delete_key(&self, key: Key) -> Result<(), StoreError> {
         let core = key.0.owner(self.node.cores()).0;
         let delete = Change::Delete { key: row_key(key.1) };
@@ -346,7 +372,8 @@ impl Life {
                 0..=44 => self.put(core).await,
                 45..=54 => self.delete(core).await,
                 55..=64 => self.several(core).await,
-                65..=71 => self.update_meta(core).await,
+                65..=68 => self.update_meta(core).await,
+                69..=71 => self.move_body(core).await,
                 72..=76 => {
                     self.scan(core);
                     Ok(())
