@@ -158,7 +158,7 @@ pub struct ExtentsInUse {
 
 impl<E: Env> Store<E> {
     /// Opens this core's store: `mine` are the volumes it allocates on, in order of their numbers, as
-    /// replayed; `rows` are the rows of its PGs from all volumes; `is_settled` is [`Replayed::is_settled`] of all
+    /// replayed; `rows` are the rows of its PGs from all volumes; `is_settled` is [`crate::Replayed::is_settled`] of all
     /// cores. Call [`Store::adopt`] with the extents of every core, then [`Store::start`].
     ///
     /// # Errors
