@@ -93,34 +93,9 @@ fn buckets_belong_to_accounts() {
     let batch = post("/hers?delete", document.to_vec()).with("content-md5", &md5);
     bob(batch).send_to(port).expect_error(403, "AccessDenied");
 
-    let acl = alice(get("/hers?acl")).send_to(port).expect(200);
-    assert_eq!(acl.element("DisplayName").as_deref(), Some("Alice"));
-    assert_eq!(bob(get("/his?acl")).send_to(port).expect(200).element("ID").as_deref(), Some("b0b"));
-    let listed = bob(get("/")).send_to(port).expect(200);
-    assert_eq!(listed.element("ID").as_deref(), Some("b0b"));
-    by("AKBOB", "secret-of-alice", get("/")).send_to(port).expect_error(403, "SignatureDoesNotMatch");
-
-    let expecting =
-        |owner: &str| alice(get("/hers").with("x-amz-expected-bucket-owner", owner)).send_to(port);
-    expecting("111122223333").expect(200);
-    expecting("444455556666").expect_error(403, "AccessDenied");
-    let copy = |owner: &str| {
-        let copy = put("/hers/copy", "").with("x-amz-copy-source", "/hers/key");
-        alice(copy.with("x-amz-source-expected-bucket-owner", owner)).send_to(port)
-    };
-    copy("111122223333").expect(200);
-    copy("444455556666").expect_error(403, "AccessDenied");
-
-    for name in ["hers-1", "hers-2", "hers-3"] {
-        alice(put(&format!("/{name}"), "")).send_to(port).expect(200);
-    }
-    let first = alice(get("/?max-buckets=2")).send_to(port).expect(200);
-    assert_eq!(elements(&first.text(), "Name"), ["hers", "hers-1"]);
-    let token = first.element("ContinuationToken").expect("more follow");
-    let second = alice(get(&format!("/?continuation-token={token}&max-buckets=2"))).send_to(port).expect(200);
-    assert_eq!(elements(&second.text(), "Name"), ["hers-2", "hers-3"]);
-    assert!(second.element("ContinuationToken").is_none());
-    assert_eq!(names(alice(get("/?prefix=hers-"))), ["hers-1", "hers-2", "hers-3"]);
+    shown_owners(port);
+    expected_owners(port);
+    pages_of_buckets(port);
 
     server.stop();
     let server = Server::start_with(&data, &flags);
@@ -148,4 +123,43 @@ fn a_wrong_identity_is_refused_by_name() {
         let message = refused_with(&folder.path().join("data"), &flags);
         assert!(message.contains(said) && message.lines().count() == 1, "{message}");
     }
+}
+
+/// Answers name the account that owns.
+fn shown_owners(port: u16) {
+    let acl = alice(get("/hers?acl")).send_to(port).expect(200);
+    assert_eq!(acl.element("DisplayName").as_deref(), Some("Alice"));
+    assert_eq!(bob(get("/his?acl")).send_to(port).expect(200).element("ID").as_deref(), Some("b0b"));
+    let listed = bob(get("/")).send_to(port).expect(200);
+    assert_eq!(listed.element("ID").as_deref(), Some("b0b"));
+    by("AKBOB", "secret-of-alice", get("/")).send_to(port).expect_error(403, "SignatureDoesNotMatch");
+}
+
+/// A client may say whose bucket it wants.
+fn expected_owners(port: u16) {
+    let expecting =
+        |owner: &str| alice(get("/hers").with("x-amz-expected-bucket-owner", owner)).send_to(port);
+    expecting("111122223333").expect(200);
+    expecting("444455556666").expect_error(403, "AccessDenied");
+    let copy = |owner: &str| {
+        let copy = put("/hers/copy", "").with("x-amz-copy-source", "/hers/key");
+        alice(copy.with("x-amz-source-expected-bucket-owner", owner)).send_to(port)
+    };
+    copy("111122223333").expect(200);
+    copy("444455556666").expect_error(403, "AccessDenied");
+}
+
+/// ListBuckets in pages, of one account.
+fn pages_of_buckets(port: u16) {
+    let names = |request: Request| elements(&request.send_to(port).expect(200).text(), "Name");
+    for name in ["hers-1", "hers-2", "hers-3"] {
+        alice(put(&format!("/{name}"), "")).send_to(port).expect(200);
+    }
+    let first = alice(get("/?max-buckets=2")).send_to(port).expect(200);
+    assert_eq!(elements(&first.text(), "Name"), ["hers", "hers-1"]);
+    let token = first.element("ContinuationToken").expect("more follow");
+    let second = alice(get(&format!("/?continuation-token={token}&max-buckets=2"))).send_to(port).expect(200);
+    assert_eq!(elements(&second.text(), "Name"), ["hers-2", "hers-3"]);
+    assert!(second.element("ContinuationToken").is_none());
+    assert_eq!(names(alice(get("/?prefix=hers-"))), ["hers-1", "hers-2", "hers-3"]);
 }
