@@ -3,6 +3,7 @@
 use stria_base::ids::pg_in_bucket;
 use stria_base::{CoreId, PgId};
 use stria_engine::{
+    Operation,
     calls::List,
     list::{ListEntry, ListQuery, merge},
 };
@@ -103,7 +104,30 @@ pub fn pgs_by_core(request: &Request<'_>, bucket: &Bucket) -> Vec<(CoreId, Vec<P
     cores
 }
 
-/// One page over all cores that hold PGs of the bucket: one message to each.
+/// Asks all cores that hold PGs of the bucket at once, one message to each.
+///
+/// # Errors
+/// `Gone` when the process ends meanwhile.
+pub async fn ask_cores<O: Operation<Output: 'static> + 'static>(
+    request: &Request<'_>,
+    bucket: &Bucket,
+    call: impl Fn(Vec<PgId>) -> O,
+) -> Result<Vec<O::Output>, Failure> {
+    let mut waiting = Vec::new();
+    for (core, pgs) in pgs_by_core(request, bucket) {
+        let (call, peers) = (call(pgs), request.state.peers.clone());
+        let (sender, receiver) = oneshot();
+        request.state.env.spawn(async move { sender.send(peers.call_core(core, call).await) });
+        waiting.push(receiver);
+    }
+    let mut answers = Vec::with_capacity(waiting.len());
+    for answer in waiting {
+        answers.push(answer.await.ok_or(Failure::Gone)?);
+    }
+    Ok(answers)
+}
+
+/// One page over all cores that hold PGs of the bucket.
 async fn entries(
     request: &Request<'_>,
     bucket: &Bucket,
@@ -113,18 +137,8 @@ async fn entries(
         return Ok((Vec::new(), false));
     }
     let entries_max = query.entries_max;
-    let mut waiting = Vec::new();
-    for (core, pgs) in pgs_by_core(request, bucket) {
-        let call = List { bucket: bucket.bucket_id(), pgs, query: query.clone() };
-        let (sender, receiver) = oneshot();
-        let peers = request.state.peers.clone();
-        request.state.env.spawn(async move { sender.send(peers.call_core(core, call).await) });
-        waiting.push(receiver);
-    }
-    let mut pages = Vec::with_capacity(waiting.len());
-    for page in waiting {
-        pages.push(page.await.ok_or(Failure::Gone)??);
-    }
+    let call = |pgs| List { bucket: bucket.bucket_id(), pgs, query: query.clone() };
+    let pages = ask_cores(request, bucket, call).await?.into_iter().collect::<Result<_, _>>()?;
     Ok(merge(pages, entries_max))
 }
 

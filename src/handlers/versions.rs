@@ -9,7 +9,6 @@ use stria_engine::{
     object::{Version, VersionId, VersionSelector, Versioning},
     version_list::{VersionEntry, VersionQuery, merge},
 };
-use stria_env::{Env, sync::oneshot};
 use stria_http::response;
 use stria_meta::Bucket;
 use stria_s3::{
@@ -20,7 +19,7 @@ use stria_s3::{
 
 use super::{
     Request,
-    list_objects::pgs_by_core,
+    list_objects::ask_cores,
     object_meta::{checksum_type, wire_algorithm, wire_class},
 };
 use crate::conn::{
@@ -184,7 +183,7 @@ async fn null_of(request: &Request<'_>, bucket: &Bucket, key: &str) -> Result<Op
     Ok(of_key.filter_map(|entry| entry.version.as_ref()).find(|(_, head)| head.is_null).map(|(id, _)| *id))
 }
 
-/// One page over all cores that hold PGs of the bucket: one message to each.
+/// One page over all cores that hold PGs of the bucket.
 async fn entries(
     request: &Request<'_>,
     bucket: &Bucket,
@@ -194,17 +193,7 @@ async fn entries(
         return Ok((Vec::new(), false));
     }
     let entries_max = query.entries_max;
-    let mut waiting = Vec::new();
-    for (core, pgs) in pgs_by_core(request, bucket) {
-        let call = ListVersions { bucket: bucket.bucket_id(), pgs, query: query.clone() };
-        let (sender, receiver) = oneshot();
-        let peers = request.state.peers.clone();
-        request.state.env.spawn(async move { sender.send(peers.call_core(core, call).await) });
-        waiting.push(receiver);
-    }
-    let mut pages = Vec::with_capacity(waiting.len());
-    for page in waiting {
-        pages.push(page.await.ok_or(Failure::Gone)??);
-    }
+    let call = |pgs| ListVersions { bucket: bucket.bucket_id(), pgs, query: query.clone() };
+    let pages = ask_cores(request, bucket, call).await?.into_iter().collect::<Result<_, _>>()?;
     Ok(merge(pages, entries_max))
 }

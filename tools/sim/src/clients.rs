@@ -259,18 +259,22 @@ impl Life {
         self.plan.sync != stria_store::SyncPolicy::Always
     }
 
-    /// Only metadata changes: the body, in extents, stays.
-    async fn update_meta(&self, core: u16) -> Result<(), StoreError> {
-        let Some(key) = self.key_of(core) else { return Ok(()) };
-        let newest = self.store(core).newest(key.0, &row_key(key.1), |row, _| {
+    /// The newest body in extents of a key, to be named by a row of another number.
+    fn renamed_body(&self, core: u16, (pg, key): Key) -> Option<(Value, NewBody)> {
+        let (mut value, body) = self.store(core).newest(pg, &row_key(key), |row, _| {
             row.and_then(|row| match &row.body {
                 BodyRef::Extents(body) => Value::decode(&row.meta).map(|value| (value, body.clone())),
                 _ => None,
             })
-        });
-        let Some((mut value, body)) = newest else { return Ok(()) };
+        })?;
         value.id = self.model.borrow_mut().next_id();
-        let body = NewBody::Extents(Box::new((*body).clone()));
+        Some((value, NewBody::Extents(Box::new((*body).clone()))))
+    }
+
+    /// Only metadata changes: the body, in extents, stays.
+    async fn update_meta(&self, core: u16) -> Result<(), StoreError> {
+        let Some(key) = self.key_of(core) else { return Ok(()) };
+        let Some((value, body)) = self.renamed_body(core, key) else { return Ok(()) };
         let put = Change::Put { key: row_key(key.1), meta: value.encode(), body };
         self.commit(core, key.0, vec![put], vec![(key, Some(value))]).await
     }
@@ -282,15 +286,7 @@ impl Life {
         if to == from || to % self.plan.pg_count != pg.0 {
             return self.update_meta(core).await;
         }
-        let newest = self.store(core).newest(pg, &row_key(from), |row, _| {
-            row.and_then(|row| match &row.body {
-                BodyRef::Extents(body) => Value::decode(&row.meta).map(|value| (value, body.clone())),
-                _ => None,
-            })
-        });
-        let Some((mut value, body)) = newest else { return Ok(()) };
-        value.id = self.model.borrow_mut().next_id();
-        let body = NewBody::Extents(Box::new((*body).clone()));
+        let Some((value, body)) = self.renamed_body(core, (pg, from)) else { return Ok(()) };
         let mut changes = vec![
             Change::Put { key: row_key(to), meta: value.encode(), body },
             Change::Delete { key: row_key(from) },
