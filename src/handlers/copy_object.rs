@@ -1,10 +1,13 @@
 //! CopyObject.
 
+use std::sync::Arc;
+
 use stria_engine::{
     EngineError,
     calls::{Found, Lookup, Place},
     object::ObjectMeta,
 };
+use stria_meta::Bucket;
 use stria_s3::{
     ErrorCode, S3Error,
     checksum::{Algorithm, BodyHasher, ChecksumType, Expected, RequestChecksums},
@@ -36,7 +39,8 @@ pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let Request { state, head, to, .. } = request;
     let wanted = CopyObject::parse(request.route, head)?;
     let target_bucket = request.bucket()?;
-    let (source_place, found, pin) = find_source(request, &wanted.source, &wanted.source_conditions).await?;
+    let (source_bucket, source_place, found, pin) =
+        find_source(request, &wanted.source, &wanted.source_conditions).await?;
     let size = found.meta.size;
     if size > COPY_BYTES_MAX {
         let message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
@@ -62,7 +66,6 @@ pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
         checksum_type: checksum.map(|(_, kind)| kind),
     };
     copy_result(&mut out, &result, false);
-    let source_bucket = request.bucket_named(&wanted.source.bucket)?;
     Ok(to.bytes(200, Some("application/xml"), out.into(), |out| {
         versions::write_id(out, &target_bucket, written.version);
         versions::write_id_as(SOURCE_VERSION_HEADER, out, &source_bucket, found.meta.version);
@@ -88,7 +91,7 @@ pub async fn find_source(
     request: &Request<'_>,
     source: &CopySource,
     conditions: &Conditions,
-) -> Result<(Place, Found, Option<PinGuard>), Failure> {
+) -> Result<(Arc<Bucket>, Place, Found, Option<PinGuard>), Failure> {
     let bucket = request.source_bucket(&source.bucket)?;
     let version = versions::parse(source.version_id.as_deref())?;
     let place = request.place_of(&bucket, &source.key);
@@ -104,7 +107,7 @@ pub async fn find_source(
     let pin = found.pin.map(|pin| request.state.peers.guard(place.pg, pin));
     let etag = found.meta.etag.to_string();
     conditions.decide_copy_source(object_state(&found.meta, &etag)).into_result()?;
-    Ok((place, found, pin))
+    Ok((bucket, place, found, pin))
 }
 
 /// Metadata of the copy: the source's or the request's, as the directive says. Storage class and redirect are always the

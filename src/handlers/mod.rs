@@ -228,12 +228,14 @@ async fn refused(body: &mut Body<'_>, failure: Failure) -> Outcome {
 }
 
 async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
-    if let Some((kind, action)) = stria_s3::config::of_op(request.route.op()) {
-        return bucket_config::bucket_config(request, body, kind, action).await;
-    }
     match request.route.operation.state {
         State::Implemented => {}
-        State::UnsetError(_) | State::UnsetDocument(..) => return unset::unset(request).await,
+        State::UnsetError(_) | State::UnsetDocument(..) => {
+            return match stria_s3::config::of_op(request.route.op()) {
+                Some((kind, action)) => bucket_config::bucket_config(request, body, kind, action).await,
+                None => unset::unset(request).await,
+            };
+        }
         State::NotYet => {
             let message = "This operation is not implemented by this server yet.";
             return Err(S3Error::new(ErrorCode::NotImplemented, message)
@@ -272,8 +274,11 @@ async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, F
         Op::DeleteObjectTagging => object_tagging::delete_object_tagging(request).await,
         Op::PreflightService | Op::PreflightBucket | Op::PreflightObject => cors::preflight(request),
         Op::DeleteBucket => delete_bucket::delete_bucket(request).await,
-        other => {
-            Err(S3Error::from(ErrorCode::NotImplemented).with("Operation", other.name().as_bytes()).into())
-        }
+        other => match stria_s3::config::of_op(other) {
+            Some((kind, action)) => bucket_config::bucket_config(request, body, kind, action).await,
+            None => Err(S3Error::from(ErrorCode::NotImplemented)
+                .with("Operation", other.name().as_bytes())
+                .into()),
+        },
     }
 }

@@ -30,7 +30,8 @@ pub async fn upload_part_copy(request: &Request<'_>) -> Result<Reply, Failure> {
     let upload = request.upload(&bucket, &wanted.upload_id)?;
     let pg = upload.place.pg;
     let started = state.peers.call(pg, FindUpload { upload: upload.clone() }).await?;
-    let (source_place, found, pin) = find_source(request, &wanted.source, &wanted.source_conditions).await?;
+    let (source_bucket, source_place, found, pin) =
+        find_source(request, &wanted.source, &wanted.source_conditions).await?;
     let (start, end) = match wanted.range {
         Some(range) => {
             let range = range.check(found.meta.size)?;
@@ -57,7 +58,6 @@ pub async fn upload_part_copy(request: &Request<'_>) -> Result<Reply, Failure> {
         checksum_type: None,
     };
     copy_result(&mut out, &result, true);
-    let source_bucket = request.bucket_named(&wanted.source.bucket)?;
     Ok(to.bytes(200, Some("application/xml"), out.into(), |out| {
         versions::write_id_as(SOURCE_VERSION_HEADER, out, &source_bucket, found.meta.version);
     }))

@@ -4,6 +4,7 @@
 //! accepting core.
 
 use stria_engine::{
+    EngineError,
     calls::{ListVersions, Lookup},
     codec::RowHead,
     object::{Version, VersionId, VersionSelector, Versioning},
@@ -173,14 +174,16 @@ fn row<'r>(
 
 /// Where the null version of a key stands, so that a page can begin behind it.
 async fn null_of(request: &Request<'_>, bucket: &Bucket, key: &str) -> Result<Option<VersionId>, Failure> {
-    let query = VersionQuery {
-        prefix: key.as_bytes().into(),
-        entries_max: usize::MAX - 1,
-        ..VersionQuery::default()
-    };
-    let (found, _) = entries(request, bucket, query).await?;
-    let of_key = found.iter().take_while(|entry| *entry.key == *key.as_bytes());
-    Ok(of_key.filter_map(|entry| entry.version.as_ref()).find(|(_, head)| head.is_null).map(|(id, _)| *id))
+    let lookup = Lookup { place: request.place_of(bucket, key), version: VersionSelector::Null, body: false };
+    match request.state.peers.call(lookup.place.pg, lookup).await {
+        Ok(found) => {
+            let plain = VersionId::of_plain(found.hlc);
+            Ok(Some(found.meta.version.map_or(plain, |version| version.id)))
+        }
+        Err(EngineError::IsDeleteMarker { version, .. }) => Ok(Some(version.id)),
+        Err(EngineError::NoSuchVersion) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// One page over all cores that hold PGs of the bucket.

@@ -368,3 +368,20 @@ fn versions_survive_a_kill() {
     let listed = get("/kept?versions").send_to(port).expect(200);
     assert_eq!(elements(&listed.text(), "VersionId").len(), 8);
 }
+
+#[test]
+fn a_page_may_begin_behind_a_null_version() {
+    let bucket = versioned("version-null-pages");
+    for key in ["a", "a-longer"] {
+        let target = format!("{bucket}/{key}");
+        put(&target, "1").expect(200);
+        set(&bucket, "Suspended");
+        put(&target, "null").expect(200);
+        set(&bucket, "Enabled");
+        put(&target, "3").expect(200);
+    }
+    let whole = list(&bucket, "").0;
+    assert_eq!(whole[1].1, "null");
+    assert_eq!(list(&bucket, "key-marker=a&version-id-marker=null&").0, whole[2..]);
+    assert_eq!(list(&bucket, "key-marker=a-longer&version-id-marker=null&").0, whole[5..]);
+}

@@ -142,7 +142,7 @@ pub fn merge(pages: Vec<(Vec<ListEntry>, bool)>, entries_max: usize) -> (Vec<Lis
 fn first_bound(bucket: BucketId, query: &ListQuery) -> Option<Bound<Box<[u8]>>> {
     let prefix_start = keys::object(bucket, &query.prefix);
     let Some(after) = &query.after else { return Some(Bound::Included(prefix_start)) };
-    let above = match common_prefix(after, query) {
+    let above = match common_prefix(after, &query.prefix, &query.delimiter) {
         Some(end) if end == after.len() => Bound::Included(keys::object(bucket, &keys::after_prefix(after)?)),
         _ => Bound::Excluded(keys::object(bucket, after)),
     };
@@ -154,13 +154,13 @@ fn first_bound(bucket: BucketId, query: &ListQuery) -> Option<Bound<Box<[u8]>>> 
 }
 
 /// End of the common prefix `key` rolls up to.
-fn common_prefix(key: &[u8], query: &ListQuery) -> Option<usize> {
-    if query.delimiter.is_empty() {
+pub(crate) fn common_prefix(key: &[u8], prefix: &[u8], delimiter: &[u8]) -> Option<usize> {
+    if delimiter.is_empty() {
         return None;
     }
-    let rest = key.strip_prefix(&*query.prefix)?;
-    let at = rest.windows(query.delimiter.len()).position(|window| window == &*query.delimiter)?;
-    Some(query.prefix.len() + at + query.delimiter.len())
+    let rest = key.strip_prefix(prefix)?;
+    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
+    Some(prefix.len() + at + delimiter.len())
 }
 
 /// The key of a PG's next entry, which stays the first of `ready` without it.
@@ -206,7 +206,7 @@ fn fill_to_next_prefix(
             next = Some(Bound::Included(row.into()));
             return ControlFlow::Break(());
         }
-        if let Some(end) = common_prefix(key, query) {
+        if let Some(end) = common_prefix(key, &query.prefix, &query.delimiter) {
             ready.push_back(ListEntry { key: key[..end].into(), head: None });
             next = keys::after_prefix(&key[..end]).map(|after| Bound::Included(keys::object(bucket, &after)));
             return ControlFlow::Break(());

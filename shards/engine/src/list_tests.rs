@@ -42,7 +42,7 @@ fn rows_of(keys_in: &BTreeSet<Vec<u8>>, pgs: u16) -> Rows {
 fn naive(keys_in: &BTreeSet<Vec<u8>>, query: &ListQuery) -> (Vec<Vec<u8>>, bool) {
     let mut out: Vec<Vec<u8>> = Vec::new();
     for key in keys_in.iter().filter(|key| key.starts_with(&query.prefix)) {
-        let entry = match common_prefix(key, query) {
+        let entry = match common_prefix(key, &query.prefix, &query.delimiter) {
             Some(end) => key[..end].to_vec(),
             None => key.clone(),
         };

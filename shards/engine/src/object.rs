@@ -3,6 +3,8 @@
 //! Invariant: a value of these types survives `codec` unchanged. Owned by whoever holds it; rows keep
 //! the encoded form only.
 
+use stria_base::Hlc;
+
 use crate::keys::UploadId;
 
 /// An S3 ETag: the MD5 of the body, or of the part MD5s with their count.
@@ -304,6 +306,14 @@ impl PartTable {
 /// A version of a key: newer ones have greater numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VersionId(pub u128);
+
+impl VersionId {
+    /// Where a row from before versioning stands among the versions of its key.
+    #[must_use]
+    pub fn of_plain(hlc: Hlc) -> Self {
+        Self(u128::from(hlc.0) << 64)
+    }
+}
 
 /// Which version of its key an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

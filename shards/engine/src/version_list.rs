@@ -18,6 +18,7 @@ use crate::{
     engine::Engine,
     error::EngineError,
     keys,
+    list::common_prefix,
     object::VersionId,
 };
 
@@ -52,16 +53,6 @@ impl VersionEntry {
 }
 
 impl VersionQuery {
-    /// End of the common prefix `key` rolls up to.
-    fn common_prefix(&self, key: &[u8]) -> Option<usize> {
-        if self.delimiter.is_empty() {
-            return None;
-        }
-        let rest = key.strip_prefix(&*self.prefix)?;
-        let at = rest.windows(self.delimiter.len()).position(|window| window == &*self.delimiter)?;
-        Some(self.prefix.len() + at + self.delimiter.len())
-    }
-
     /// Whether the entry lies above the marker.
     fn is_above(&self, entry: &VersionEntry) -> bool {
         let Some((key, version)) = &self.after else { return true };
@@ -136,7 +127,7 @@ impl<E: Env> Engine<E> {
         let row_key = keys::object(bucket, &entry.key);
         let plain = self.0.store.row(pg, &row_key, |row| {
             let row = row.filter(|row| decode_head(&row.meta).is_some_and(|head| !head.is_versioned));
-            row.map(|row| VersionId(u128::from(row.hlc.0) << 64))
+            row.map(|row| VersionId::of_plain(row.hlc))
         });
         newest == Some(*id) && plain.is_none_or(|plain| plain < *id)
     }
@@ -163,7 +154,7 @@ impl<E: Env> Engine<E> {
                     next = Some(row_key.into());
                     return ControlFlow::Break(());
                 }
-                let end = query.common_prefix(&key);
+                let end = common_prefix(&key, &query.prefix, &query.delimiter);
                 let entry = match end {
                     Some(end) => VersionEntry { key: key[..end].into(), version: None, is_latest: false },
                     None => VersionEntry { key, version: Some((id, head)), is_latest: false },
@@ -208,7 +199,7 @@ impl Rows {
     fn read(&self, row_key: &[u8], hlc: Hlc) -> Option<(Box<[u8]>, VersionId)> {
         if self.is_plain {
             let key = keys::object_key(self.bucket, row_key)?;
-            return Some((key.into(), VersionId(u128::from(hlc.0) << 64)));
+            return Some((key.into(), VersionId::of_plain(hlc)));
         }
         let (key, id) = keys::version_of(self.bucket, row_key)?;
         Some((key.into(), id))

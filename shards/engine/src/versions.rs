@@ -44,7 +44,7 @@ pub(crate) struct Settled {
 impl Settled {
     /// Its place among the versions of its key.
     fn id(&self) -> VersionId {
-        self.meta.version.map_or(VersionId(u128::from(self.hlc.0) << 64), |version| version.id)
+        self.meta.version.map_or(VersionId::of_plain(self.hlc), |version| version.id)
     }
 }
 
