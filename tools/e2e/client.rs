@@ -300,7 +300,14 @@ impl Connection {
 
     fn fill(&mut self) -> bool {
         let mut piece = [0; 64 << 10];
-        match self.stream.read(&mut piece) {
+        let received = loop {
+            match self.stream.read(&mut piece) {
+                // A signal is no answer.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received,
+            }
+        };
+        match received {
             Ok(0) => false,
             Ok(bytes) => {
                 self.buffer.extend_from_slice(&piece[..bytes]);
