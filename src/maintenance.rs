@@ -18,10 +18,12 @@ const REST_NS: u64 = 250_000_000;
 /// Runs until the process ends.
 pub async fn run(state: Rc<CoreState>) {
     let cores = state.shared_cores();
+    let mut told = (0, false);
     while !state.stopping.get() {
         state.env.sleep(REST_NS).await;
         give_back_foreign(&state, cores).await;
         let store = state.peers.engine().store().clone();
+        tell_of_log(&state, &mut told);
         let Some(segment) = store.cleaning_candidate() else { continue };
         store.set_cleaning(true);
         if let Err(error) = clean(&state, segment).await {
@@ -35,6 +37,23 @@ pub async fn run(state: Rc<CoreState>) {
         }
         store.set_cleaning(false);
     }
+}
+
+/// Tells the operator when writes to the log failed. `told`: what he knows already.
+fn tell_of_log(state: &CoreState, told: &mut (u64, bool)) {
+    let (store, core) = (state.peers.engine().store(), state.env.core().0);
+    let now = (store.log_moves(), store.is_failed());
+    if now.0 > told.0 {
+        tracing::warn!(
+            "core {core}: a write to the log failed; it goes on in another segment, and the failed one is not used again before a restart. Look after the drive"
+        );
+    }
+    if now.1 && !told.1 {
+        tracing::error!(
+            "core {core}: the log failed; its placement groups are read-only until a restart. Look after the drive first"
+        );
+    }
+    *told = now;
 }
 
 /// Writes checkpoints when they are due, until the process ends.

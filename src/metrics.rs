@@ -142,6 +142,15 @@ const METRICS: &[Metric] = &[
     ("stria_log_bytes_total", "Log bytes written.", "counter", |r| r.store.log_bytes_written as f64),
     ("stria_log_segments", "Log segments in use.", "gauge", |r| r.store.log_segments as f64),
     ("stria_log_live_bytes", "Log bytes that make visible rows.", "gauge", |r| r.store.live_log_bytes as f64),
+    ("stria_log_moves_total", "Times the log left a segment because a write failed.", "counter", |r| {
+        r.store.log_moves as f64
+    }),
+    ("stria_write_errors_total", "Writes to volumes that failed.", "counter", |r| {
+        r.store.write_errors as f64
+    }),
+    ("stria_withheld_bytes", "Space not used before a restart because a write in it failed.", "gauge", |r| {
+        r.store.withheld_bytes as f64
+    }),
     ("stria_log_segments_cleaned_total", "Log segments cleaned.", "counter", |r| {
         r.store.cleaned_segments as f64
     }),

@@ -236,7 +236,8 @@ impl<E: Env> BodyWriter<E> {
     /// Waits for the writes and makes them durable. Returns the body and space it did not need.
     ///
     /// # Errors
-    /// Of the device, with all the space to be released: the body does not exist.
+    /// Of the device, with the space to be released: the body does not exist, and space in which a write failed
+    /// is withheld.
     pub async fn finish(mut self) -> Result<(ExtentBody, Vec<Extent>), (StoreError, Vec<Extent>)> {
         while !self.in_flight.is_empty() {
             if let Err(error) = self.reap().await {
@@ -255,7 +256,9 @@ impl<E: Env> BodyWriter<E> {
             }
         }
         if let Some(error) = self.failed {
-            return Err((error, [self.given, unused].concat()));
+            let mut space = [self.given, unused].concat();
+            space.retain(|extent| self.volumes.is_sound(extent));
+            return Err((error, space));
         }
         let body = ExtentBody {
             id: self.id,
@@ -287,12 +290,14 @@ impl<E: Env> BodyWriter<E> {
         unused
     }
 
-    /// Gives the body up: waits for writes in flight, so that the space can be reused, and returns it.
+    /// Gives the body up: waits for writes in flight, so that the space can be reused, and returns it, but for
+    /// space in which a write failed.
     pub async fn abort(mut self) -> Vec<Extent> {
         while !self.in_flight.is_empty() {
             // The body is given up; whether its writes succeeded is of no interest.
             let _ = self.reap().await;
         }
+        self.given.retain(|extent| self.volumes.is_sound(extent));
         self.given
     }
 }

@@ -190,6 +190,8 @@ pub(crate) struct Log {
     pub(crate) writer_gone: bool,
     pub(crate) frames: u64,
     pub(crate) bytes_written: u64,
+    /// Segments left because a write to them failed.
+    pub(crate) moves: u64,
 }
 
 impl Log {
@@ -216,6 +218,7 @@ impl Log {
             writer_gone: false,
             frames: 0,
             bytes_written: 0,
+            moves: 0,
         }
     }
 

@@ -1,8 +1,9 @@
 //! The writer of one core's log: group commit, rolling over segments, markers, flushes by policy.
 //!
-//! Invariant: one frame is in flight while the next one fills. After the first error nothing is
-//! acknowledged any more: the flush is not retried, because a second one that succeeds would prove
-//! nothing. Runs on the owner core as one task.
+//! Invariant: one frame is in flight while the next one fills. A segment in which a write failed gets no other
+//! frame: the log goes on in a new one, and only what is written there is acknowledged. A failed flush is not
+//! retried, because a second one that succeeds would prove nothing: like a second failed write it ends
+//! the log, and nothing is acknowledged any more. Runs on the owner core as one task.
 
 use bytes::Bytes;
 use stria_base::VolumeId;
@@ -16,6 +17,7 @@ use crate::{
     error::StoreError,
     log::{FlushMethod, FrameState, OpenFrame, OpenSegment, SyncPolicy},
     store::Store,
+    volume::patient_buf,
 };
 
 /// Buffer a frame is written through.
@@ -116,21 +118,53 @@ impl<E: Env> Store<E> {
         let payload_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let bytes = frame_bytes(payload_bytes);
         let volume = &self.0.mine[0];
+        let method = if durable { self.0.config.flush_method } else { FlushMethod::Flush };
         let open = self.0.log.borrow().place;
-        let place = match open {
+        let mut place = match open {
             Some(place) if place.end + bytes <= volume.geometry.segment_bytes() => place,
             _ => self.roll().await?,
         };
-        let segment = place.segment;
-        let (header, offset) = self.next_header(count, pieces, place);
-        let head = header.encode(Seed::new(volume.uuid, volume.id.0, offset));
-        let method = if durable { self.0.config.flush_method } else { FlushMethod::Flush };
-        let buf = self.write_pieces((volume.id, offset), bytes, &head, pieces, buf, method).await?;
+        let (header, offset, buf) = match self.write_at(place, count, pieces, buf, method).await {
+            Ok(written) => written,
+            Err(StoreError::Io { .. }) => {
+                place = self.leave_segment(place).await?;
+                let buf = patient_buf(&self.0.env, FRAME_BUFFER_BYTES).await;
+                self.write_at(place, count, pieces, buf, method).await?
+            }
+            Err(error) => return Err(error),
+        };
         if durable && method == FlushMethod::Flush {
             self.0.volumes.flush(volume.id).await?;
         }
         self.frame_written(&header, bytes, durable);
-        Ok((Placed { seq: header.seq, segment, payload_at: offset + FRAME_HEADER_BYTES as u64 }, buf))
+        let payload_at = offset + FRAME_HEADER_BYTES as u64;
+        Ok((Placed { seq: header.seq, segment: place.segment, payload_at }, buf))
+    }
+
+    /// Writes one frame at `place`: its header, its offset in the volume, and the buffer.
+    async fn write_at(
+        &self,
+        place: OpenSegment,
+        count: u32,
+        pieces: &[Bytes],
+        buf: E::Buf,
+        method: FlushMethod,
+    ) -> Result<(FrameHeader, u64, E::Buf), StoreError> {
+        let volume = &self.0.mine[0];
+        let (header, offset) = self.next_header(count, pieces, place);
+        let head = header.encode(Seed::new(volume.uuid, volume.id.0, offset));
+        let bytes = frame_bytes(u64::from(header.payload_bytes));
+        let buf = self.write_pieces((volume.id, offset), bytes, &head, pieces, buf, method).await?;
+        Ok((header, offset, buf))
+    }
+
+    /// Goes on in another segment after a write to this one failed. Sealed before the frame that failed, so that
+    /// whatever came onto the medium of it is never read; nobody was told of it.
+    async fn leave_segment(&self, place: OpenSegment) -> Result<OpenSegment, StoreError> {
+        self.0.mine[0].withdraw_segment(place.segment);
+        let next = self.roll().await?;
+        self.0.log.borrow_mut().moves += 1;
+        Ok(next)
     }
 
     fn next_header(&self, count: u32, pieces: &[Bytes], place: OpenSegment) -> (FrameHeader, u64) {

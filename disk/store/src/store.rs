@@ -161,6 +161,12 @@ pub struct StoreStats {
     pub growable_bytes: u64,
     /// PGs that are read-only.
     pub needs_repair: u64,
+    /// Times the log left a segment because a write failed.
+    pub log_moves: u64,
+    /// Writes of this core that failed.
+    pub write_errors: u64,
+    /// Bytes this core withholds because a write in them failed, until a restart.
+    pub withheld_bytes: u64,
     /// Whether the log failed.
     pub failed: bool,
     /// Its checkpoints.
@@ -191,6 +197,12 @@ impl<E: Env> Store<E> {
     #[must_use]
     pub fn is_failed(&self) -> bool {
         self.0.log.borrow().failed || self.0.volumes.is_failed(self.0.mine[0].id)
+    }
+
+    /// Times the log left a segment because a write failed.
+    #[must_use]
+    pub fn log_moves(&self) -> u64 {
+        self.0.log.borrow().moves
     }
 
     /// Whether the store is being shut down: nothing is accepted any more.
@@ -464,7 +476,8 @@ impl<E: Env> Store<E> {
     /// Figures, counted now.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        let mut stats = StoreStats::default();
+        let (withheld_bytes, write_errors) = self.0.volumes.withheld();
+        let mut stats = StoreStats { withheld_bytes, write_errors, ..StoreStats::default() };
         for pg in self.0.pgs.iter().flatten() {
             let pg = pg.borrow();
             stats.rows += pg.index.rows();
@@ -476,6 +489,7 @@ impl<E: Env> Store<E> {
             stats.volume_bytes += volume.total_bytes();
             stats.free_bytes += volume.free_bytes();
             stats.growable_bytes += volume.growable_bytes();
+            stats.withheld_bytes += volume.withdrawn_bytes();
         }
         let log = self.0.log.borrow();
         stats.frames = log.frames;
@@ -483,6 +497,7 @@ impl<E: Env> Store<E> {
         stats.live_log_bytes = self.0.live_log_bytes.get();
         stats.cleaned_segments = self.0.cleaned_segments.get();
         stats.relocated_bytes = self.0.relocated_bytes.get();
+        stats.log_moves = log.moves;
         stats.failed = log.failed;
         drop(log);
         stats.checkpoints = self.checkpoint_stats();

@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     rc::Rc,
 };
 
@@ -46,6 +47,8 @@ pub struct Volume<E: Env> {
     has_suspects: Cell<bool>,
     /// One writer of the map at a time.
     map_writer: Rc<Semaphore>,
+    /// Segments in which a write of the log failed.
+    withdrawn: RefCell<BTreeSet<u32>>,
     /// Until when the growth limit asked of the file system is believed, and the limit.
     len_max: Cell<(u64, u64)>,
 }
@@ -70,6 +73,7 @@ impl<E: Env> Volume<E> {
             good_slot: Cell::new(good_slot),
             has_suspects: Cell::new(false),
             map_writer: Semaphore::new(1),
+            withdrawn: RefCell::default(),
             len_max: Cell::new((0, 0)),
         }
     }
@@ -130,8 +134,26 @@ impl<E: Env> Volume<E> {
     /// Segments in use and segments the volume could still get.
     fn segments_left(&self) -> u64 {
         let map = self.map.borrow();
-        let free = map.segments.iter().filter(|segment| **segment == Segment::Free).count() as u64;
-        free + self.growable_segments(map.segments.len() as u64)
+        self.free_segments(&map).count() as u64 + self.growable_segments(map.segments.len() as u64)
+    }
+
+    /// Segments that are free and may be used.
+    fn free_segments<'m>(&self, map: &'m DeviceMap) -> impl Iterator<Item = u32> + use<'m, E> {
+        let withdrawn = self.withdrawn.borrow().clone();
+        let free = map.segments.iter().enumerate().filter(|(_, segment)| **segment == Segment::Free);
+        free.map(|(segment, _)| segment as u32).filter(move |segment| !withdrawn.contains(segment))
+    }
+
+    /// Bytes of segments that are free and not used before a restart.
+    pub(crate) fn withdrawn_bytes(&self) -> u64 {
+        let map = self.map.borrow();
+        let is_free = |segment: &&u32| map.segments[**segment as usize] == Segment::Free;
+        self.withdrawn.borrow().iter().filter(is_free).count() as u64 * self.geometry.segment_bytes()
+    }
+
+    /// Keeps a segment from being used again before a restart: a write to it failed.
+    pub(crate) fn withdraw_segment(&self, segment: u32) {
+        self.withdrawn.borrow_mut().insert(segment);
     }
 
     fn growable_segments(&self, have: u64) -> u64 {
@@ -168,8 +190,7 @@ impl<E: Env> Volume<E> {
 
     /// Bytes neither log nor extents use, not counting growth.
     pub(crate) fn free_bytes(&self) -> u64 {
-        let map = self.map.borrow();
-        let free = map.segments.iter().filter(|segment| **segment == Segment::Free).count() as u64;
+        let free = self.free_segments(&self.map.borrow()).count() as u64;
         free * self.geometry.segment_bytes() + self.alloc.borrow().free_bytes()
     }
 
@@ -240,10 +261,10 @@ impl<E: Env> Volume<E> {
         Ok(pieces)
     }
 
-    /// Makes extents free again.
+    /// Makes extents free again, but for those in which a write failed.
     pub(crate) fn free(&self, extents: &[Extent]) {
         let mut alloc = self.alloc.borrow_mut();
-        for extent in extents {
+        for extent in extents.iter().filter(|extent| self.volumes.is_sound(extent)) {
             assert_eq!(extent.volume, self.id);
             alloc.free(extent.offset, u64::from(extent.bytes));
         }
@@ -268,9 +289,9 @@ impl<E: Env> Volume<E> {
 
     /// A free segment: one that is there, else the volume grows, else one whose extents are all free.
     async fn free_segment(&self) -> Result<u32, StoreError> {
-        let there = self.map.borrow().segments.iter().position(|segment| *segment == Segment::Free);
+        let there = self.free_segments(&self.map.borrow()).next();
         if let Some(segment) = there {
-            return Ok(segment as u32);
+            return Ok(segment);
         }
         let count = self.map.borrow().segments.len() as u32;
         if self.growable_segments(u64::from(count)) > 0 {

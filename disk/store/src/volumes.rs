@@ -3,17 +3,24 @@
 //! Invariant: a flush that failed is never repeated: the volume counts as failed from then on, because a
 //! later flush that succeeds proves nothing about what was written before. Owned by one core.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use stria_base::VolumeId;
 use stria_env::{Disk, Durability, Env, sync::Notify};
 
-use crate::error::StoreError;
+use crate::{error::StoreError, row::Extent};
 
 struct Slot<E: Env> {
     id: VolumeId,
     disk: E::Disk,
     failed: Cell<bool>,
+    /// Where writes of this core failed: start and end, bytes.
+    bad: RefCell<Vec<(u64, u64)>>,
+    /// Bytes not given back because of that.
+    withheld_bytes: Cell<u64>,
     /// Flushes begun and flushes ended, counted.
     begun: Cell<u64>,
     ended: Cell<u64>,
@@ -43,6 +50,8 @@ impl<E: Env> Volumes<E> {
             id,
             disk,
             failed: Cell::new(false),
+            bad: RefCell::default(),
+            withheld_bytes: Cell::new(0),
             begun: Cell::new(0),
             ended: Cell::new(0),
             running: Cell::new(false),
@@ -69,7 +78,7 @@ impl<E: Env> Volumes<E> {
         self.slot(id).map_or(true, |slot| slot.failed.get())
     }
 
-    /// Writes a buffer.
+    /// Writes a buffer. Space in which a write failed is not given out again before a restart.
     ///
     /// # Errors
     /// Of the device.
@@ -80,9 +89,34 @@ impl<E: Env> Volumes<E> {
         buf: E::Buf,
         durability: Durability,
     ) -> Result<E::Buf, StoreError> {
-        let (result, buf) = self.disk(id)?.write(offset, buf, durability).await;
+        let slot = self.slot(id)?;
+        let bytes = buf.len() as u64;
+        let (result, buf) = slot.disk.write(offset, buf, durability).await;
+        if result.is_err() {
+            slot.bad.borrow_mut().push((offset, offset + bytes));
+        }
         result.map_err(StoreError::io("write to", id))?;
         Ok(buf)
+    }
+
+    /// Whether space to be given back may be: no write of this core failed in it. What may not stays taken until
+    /// a restart, because the next body would fail there too.
+    pub(crate) fn is_sound(&self, extent: &Extent) -> bool {
+        let Ok(slot) = self.slot(extent.volume) else { return false };
+        let end = extent.offset + u64::from(extent.bytes);
+        let is_bad = slot.bad.borrow().iter().any(|&(from, to)| from < end && extent.offset < to);
+        if is_bad {
+            slot.withheld_bytes.set(slot.withheld_bytes.get() + u64::from(extent.bytes));
+        }
+        !is_bad
+    }
+
+    /// Bytes this core does not give back because a write in them failed, and how many writes did.
+    #[must_use]
+    pub fn withheld(&self) -> (u64, u64) {
+        self.slots.iter().fold((0, 0), |(bytes, writes), slot| {
+            (bytes + slot.withheld_bytes.get(), writes + slot.bad.borrow().len() as u64)
+        })
     }
 
     /// Fills a buffer.

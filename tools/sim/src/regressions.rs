@@ -252,3 +252,32 @@ fn a_store_of_format_1_opens_and_one_of_a_newer_format_does_not() {
     let opened = run(&machine, node::open(machine.clone(), config(1)));
     assert!(matches!(opened, Err(StoreError::NewerFormat { found: 3, .. })));
 }
+
+/// A write error ended the log for good, although the rest of the drive was sound.
+#[test]
+fn a_log_leaves_a_segment_that_cannot_be_written_and_loses_nothing() {
+    for method in [FlushMethod::Durable, FlushMethod::Flush] {
+        let machine = machine(20);
+        let config = StoreConfig { flush_method: method, ..config(1) };
+        let mut node = run(&machine, node::open(machine.clone(), config)).expect("the node comes up");
+        put(&machine, &node, 0, b"before", 1).expect("nothing is broken");
+        machine.disks[0].break_range(4 * MIB, 2 * MIB);
+        put(&machine, &node, 1, b"behind", 2).expect("the log goes on elsewhere");
+        assert_eq!(node.stores[0].stats().log_moves, 1, "{method:?}");
+        for number in 0..100 {
+            put(&machine, &node, 2, b"often", number).expect("the new segment is sound");
+        }
+        assert_eq!(node.stores[0].stats().log_moves, 1, "{method:?}");
+        cut(&machine);
+        node = run(&machine, node::open(machine.clone(), config)).expect("the node comes up");
+        for (pg, key) in [(0, &b"before"[..]), (1, b"behind"), (2, b"often")] {
+            assert!(is_there(&node, pg, key), "{method:?}: {key:?}");
+            assert_eq!(node.stores[0].pg_state(PgId(pg)), stria_store::PgState::Active);
+        }
+        // Nothing is left to write to.
+        machine.disks[0].break_range(0, u64::MAX / 2);
+        put(&machine, &node, 0, b"never", 3).expect_err("no segment takes it");
+        assert!(node.stores[0].is_failed());
+        assert!(is_there(&node, 0, b"before"), "reads go on");
+    }
+}

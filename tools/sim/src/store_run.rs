@@ -329,7 +329,7 @@ fn space(node: &Node) -> (u64, u64) {
     for store in &node.stores {
         let stats = store.stats();
         used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << SEGMENT_LOG2);
-        used -= stats.checkpoints.run_bytes;
+        used -= stats.checkpoints.run_bytes + stats.withheld_bytes;
         let in_use = store.extents_in_use().into_values();
         let extents = in_use.flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));
         named += extents.map(|extent| u64::from(extent.bytes)).sum::<u64>();

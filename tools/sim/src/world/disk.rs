@@ -50,6 +50,8 @@ struct Media {
     len_bytes: u64,
     len_bytes_max: u64,
     faults: Faults,
+    /// Writes that touch this range fail.
+    broken: (u64, u64),
     writes: u64,
     header_writes: u64,
     flushes: u64,
@@ -134,6 +136,7 @@ impl SimDisk {
             len_bytes: 0,
             len_bytes_max,
             faults: Faults::default(),
+            broken: (0, 0),
             writes: 0,
             header_writes: 0,
             flushes: 0,
@@ -168,6 +171,16 @@ impl SimDisk {
     /// Sets what may go wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.media.borrow_mut().faults = faults;
+    }
+
+    /// From now on writes that touch `bytes` bytes at `offset` fail.
+    pub fn break_range(&self, offset: u64, bytes: u64) {
+        self.media.borrow_mut().broken = (offset, offset + bytes);
+    }
+
+    fn is_broken(&self, offset: u64, bytes: u64) -> bool {
+        let (from, to) = self.media.borrow().broken;
+        offset < to && from < offset + bytes
     }
 
     /// Writes and flushes so far.
@@ -326,7 +339,8 @@ impl Disk for SimDisk {
         let at_ns = disk.world.now_ns() + disk.latency_ns();
         async move {
             disk.world.sleep_until(at_ns).await;
-            if disk.strikes(|faults| faults.write_error_one_in) {
+            let is_broken = disk.is_broken(offset, buf.len() as u64);
+            if is_broken || disk.strikes(|faults| faults.write_error_one_in) {
                 disk.failed_write(number);
                 return (Err(error()), buf);
             }
