@@ -81,8 +81,10 @@ async fn health(cores: &Cores, about: &About) -> (StatusCode, &'static str, Stri
     let silent: Vec<u16> = (0..about.cores).filter(|core| !answering.contains(core)).collect();
     let failed: Vec<u16> =
         reports.iter().filter(|report| report.store.failed).map(|report| report.core).collect();
+    let absent: Vec<u16> =
+        reports.iter().filter(|report| report.store.absent).map(|report| report.core).collect();
     let repair: u64 = reports.iter().map(|report| report.store.needs_repair).sum();
-    let (status, word) = match (silent.is_empty() && failed.is_empty(), repair) {
+    let (status, word) = match (silent.is_empty() && failed.is_empty(), repair + absent.len() as u64) {
         (true, 0) => (StatusCode::OK, "ok"),
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
@@ -94,6 +96,7 @@ async fn health(cores: &Cores, about: &About) -> (StatusCode, &'static str, Stri
         "cores": about.cores,
         "cores_not_answering": silent,
         "cores_with_failed_log": failed,
+        "cores_with_missing_volume": absent,
         "placement_groups_needing_repair": repair,
         "sync": about.sync,
     });

@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering, mpsc},
@@ -53,6 +54,8 @@ pub struct Start {
     pub identity: (u128, u16),
     /// All volumes.
     pub volumes: Vec<VolumePath>,
+    /// Whether one may be missing.
+    pub may_miss: bool,
     /// Where cores hand over rows and space at start.
     pub meeting: Meeting,
     /// Message ring ends.
@@ -68,7 +71,7 @@ pub struct Start {
 }
 
 /// A core is open and listening.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ready {
     /// What replay did.
     pub report: ReplayReport,
@@ -78,6 +81,10 @@ pub struct Ready {
     pub flush_method: FlushMethod,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Whether every core's rows are on its own volume and nowhere else.
+    pub is_settled: bool,
+    /// What is missing of its volumes.
+    pub missing: Option<String>,
 }
 
 /// How the memory budget is divided on one core, bytes.
@@ -138,6 +145,7 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         shared,
         identity,
         volumes,
+        may_miss,
         meeting,
         port,
         inbox,
@@ -147,7 +155,7 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         core: me,
         ..
     } = start;
-    let opened = match open(&env, &config, identity, &volumes, meeting).await {
+    let opened = match open(&env, &config, identity, &volumes, may_miss, meeting).await {
         Ok(opened) => opened,
         Err(error) => {
             let _ = ready.send((me, Err(error)));
@@ -157,17 +165,7 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
     let engine_config = EngineConfig { cache_bytes_max: shares.cache, index_bytes_max: shares.index };
     let events = CountingSink::default();
     let engine = Engine::new(opened.store, opened.volumes, engine_config, Box::new(events.clone()));
-    let known: std::collections::BTreeSet<BucketId> =
-        snapshot.buckets.values().map(|bucket| bucket.bucket_id()).collect();
-    let swept = engine.sweep(|bucket| known.contains(&bucket)).await;
-    let listener = match swept {
-        Ok(()) => core
-            .listen(config.listen)
-            .map_err(|error| OpenError::Volume { path: format!("port {}", config.listen).into(), error }),
-        Err(stria_engine::EngineError::Store(error)) => Err(OpenError::Store(error)),
-        Err(_) => Err(OpenError::OtherCore),
-    };
-    let listener = match listener {
+    let listener = match sweep_and_listen(&core, &engine, &snapshot, config.listen).await {
         Ok(listener) => listener,
         Err(error) => {
             let _ = ready.send((me, Err(error)));
@@ -195,11 +193,35 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
     env.spawn(maintenance::run(state.clone()));
     env.spawn(maintenance::run_checkpoints(state.clone()));
     let uring = !matches!(core.backend(), stria_runtime::ActiveBackend::Epoll);
-    let _ = ready
-        .send((me, Ok(Ready { report: opened.report, uring, flush_method: opened.flush_method, listen })));
+    let how = Ready {
+        report: opened.report,
+        uring,
+        flush_method: opened.flush_method,
+        listen,
+        is_settled: opened.is_settled,
+        missing: opened.missing,
+    };
+    let _ = ready.send((me, Ok(how)));
     drop(ready);
     accept(&state, listener).await;
     end(&state).await;
+}
+
+/// Drops what an interrupted deletion left, then takes the port.
+async fn sweep_and_listen(
+    core: &Core,
+    engine: &Engine<RealEnv>,
+    snapshot: &Snapshot,
+    address: SocketAddr,
+) -> Result<TcpListener, OpenError> {
+    let known: BTreeSet<BucketId> = snapshot.buckets.values().map(|bucket| bucket.bucket_id()).collect();
+    match engine.sweep(|bucket| known.contains(&bucket)).await {
+        Ok(()) => core
+            .listen(address)
+            .map_err(|error| OpenError::Volume { path: format!("port {address}").into(), error }),
+        Err(stria_engine::EngineError::Store(error)) => Err(OpenError::Store(error)),
+        Err(_) => Err(OpenError::OtherCore),
+    }
 }
 
 async fn take_messages(state: Rc<CoreState>, inbox: InboxReceiver<CoreMessage>) {

@@ -143,6 +143,10 @@ pub struct StoreRecord {
     pub pg_count: u16,
     /// Its volumes in order of their ids.
     pub volumes: Vec<VolumeRecord>,
+    /// With so many cores every core's rows are on its own volume and nowhere else; none while a change of the
+    /// number of cores is being worked off. Only then may a volume be missing at a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_cores: Option<u16>,
 }
 
 /// One volume of the store.

@@ -58,6 +58,10 @@ pub fn store_error(error: &StoreError) -> S3Error {
             ErrorCode::ServiceUnavailable,
             "The part of the store that holds this key needs repair and is read-only.",
         ),
+        StoreError::Absent { .. } => S3Error::new(
+            ErrorCode::ServiceUnavailable,
+            "The drive that holds this part of the store is missing; nothing else is affected.",
+        ),
         StoreError::Io { .. } => {
             tracing::error!("{error}");
             ErrorCode::ServiceUnavailable.into()

@@ -48,7 +48,7 @@ fn tell_of_log(state: &CoreState, told: &mut (u64, bool)) {
             "core {core}: a write to the log failed; it goes on in another segment, and the failed one is not used again before a restart. Look after the drive"
         );
     }
-    if now.1 && !told.1 {
+    if now.1 && !told.1 && store.check_present().is_ok() {
         tracing::error!(
             "core {core}: the log failed; its placement groups are read-only until a restart. Look after the drive first"
         );

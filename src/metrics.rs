@@ -182,6 +182,12 @@ const METRICS: &[Metric] = &[
     ("stria_replay_age_seconds", "Age of the place in the log where replay would begin.", "gauge", |r| {
         r.store.checkpoints.position_age_ns as f64 / 1e9
     }),
+    (
+        "stria_volume_missing",
+        "1 when the volume of the core's rows was missing at the start.",
+        "gauge",
+        |r| f64::from(u8::from(r.store.absent)),
+    ),
     ("stria_log_failed", "1 when the core's log failed.", "gauge", |r| f64::from(u8::from(r.store.failed))),
 ];
 

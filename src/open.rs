@@ -12,8 +12,8 @@ use std::{
 use stria_base::{MIB, VolumeId};
 use stria_env::{Disk, Env};
 use stria_store::{
-    ExtentsInUse, FlushMethod, PgRows, ReplayReport, Store, StoreConfig, StoreError, SyncPolicy,
-    VolumeIdentity, Volumes, format_volume, replay,
+    ExtentsInUse, FlushMethod, PgRows, ReplayReport, Replayed, Store, StoreConfig, StoreError, SyncPolicy,
+    VolumeIdentity, VolumeReplay, Volumes, format_volume, replay,
 };
 
 use crate::{
@@ -133,9 +133,14 @@ pub struct Opened {
     pub report: ReplayReport,
     /// How this core's log reaches stable media.
     pub flush_method: FlushMethod,
+    /// Whether every core's rows are on its own volume and nowhere else.
+    pub is_settled: bool,
+    /// What is missing: this core's part of the store answers 503.
+    pub missing: Option<String>,
 }
 
-/// Opens this core's store together with all other cores.
+/// Opens this core's store together with all other cores. With `may_miss` a volume that is missing or unreadable
+/// takes only its own part of the store with it.
 ///
 /// # Errors
 /// See [`OpenError`]. Every core then fails, each with its own error or `OtherCore`.
@@ -144,23 +149,25 @@ pub async fn open(
     config: &Config,
     identity: (u128, u16),
     paths: &[VolumePath],
+    may_miss: bool,
     meeting: Meeting,
 ) -> Result<Opened, OpenError> {
     let (store_uuid, pg_count) = identity;
     let me = env.core();
-    let mut disks = Vec::new();
-    for path in paths {
-        // A volume is made by its owner; other cores open it after the first meeting.
-        if path.id.owner(config.cores) == me {
-            let disk = open_disk(env, path).await?;
-            if path.is_new {
-                let identity = VolumeIdentity { store_uuid, volume: path.id, pg_count };
-                format_volume(env, disk.clone(), identity).await?;
-            }
-            disks.push((path.id, disk));
+    let mine: Vec<&VolumePath> = paths.iter().filter(|path| path.id.owner(config.cores) == me).collect();
+    let (mut disks, mut replayed, missing) = match open_mine(env, identity, &mine).await {
+        Ok((disks, replayed)) => (disks, replayed, None),
+        Err((path, error)) if may_miss && is_missing(&error) => {
+            let identity = VolumeIdentity { store_uuid, volume: path.id, pg_count };
+            let replayed = Replayed { volumes: vec![VolumeReplay::absent(identity)], ..Replayed::default() };
+            (Vec::new(), replayed, Some(format!("{}: {error}", path.path.display())))
         }
-    }
-    let flush_method = choose_flush_method(env, config, &disks[0].1).await;
+        Err((_, error)) => return Err(error),
+    };
+    let flush_method = match disks.first() {
+        Some((_, disk)) => choose_flush_method(env, config, disk).await,
+        None => FlushMethod::Flush,
+    };
     let store_config = StoreConfig {
         cores: config.cores,
         pg_count,
@@ -168,13 +175,17 @@ pub async fn open(
         flush_method,
         checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
     };
-    let mut replayed = replay(env, store_uuid, disks.clone()).await?;
     let is_settled = replayed.is_settled(config.cores);
     let rows = std::mem::take(&mut replayed.pgs);
     let (rows, is_settled) = exchange_rows(&meeting, config.cores, rows, is_settled)?;
     for path in paths {
         if path.id.owner(config.cores) != me {
-            disks.push((path.id, open_disk(env, path).await?));
+            match open_disk(env, path).await {
+                Ok(disk) => disks.push((path.id, disk)),
+                // Its owner knows, and answers for its rows.
+                Err(error) if may_miss && is_missing(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     let volumes = Volumes::new(env.clone(), disks, store_config.sync == SyncPolicy::Always);
@@ -182,7 +193,47 @@ pub async fn open(
         Store::open(env.clone(), store_config, volumes.clone(), replayed.volumes, rows, is_settled).await?;
     exchange_extents(&meeting, config.cores, &store)?;
     store.start()?;
-    Ok(Opened { store, volumes, report: replayed.report, flush_method })
+    Ok(Opened { store, volumes, report: replayed.report, flush_method, is_settled, missing })
+}
+
+/// Opens, and where they are new makes, the volumes of this core, and replays them. A volume is made by its owner;
+/// other cores open it after the first meeting.
+async fn open_mine<'p>(
+    env: &RealEnv,
+    (store_uuid, pg_count): (u128, u16),
+    mine: &[&'p VolumePath],
+) -> Result<(Vec<(VolumeId, RealDisk)>, Replayed), (&'p VolumePath, OpenError)> {
+    let mut disks = Vec::new();
+    for path in mine {
+        let failed = |error| (*path, error);
+        let disk = open_disk(env, path).await.map_err(failed)?;
+        if path.is_new {
+            let identity = VolumeIdentity { store_uuid, volume: path.id, pg_count };
+            let made = format_volume(env, disk.clone(), identity).await;
+            made.map_err(|error| failed(error.into()))?;
+        }
+        disks.push((path.id, disk));
+    }
+    let replayed = replay(env, store_uuid, disks.clone()).await;
+    let replayed = replayed.map_err(|error| (mine[0], error.into()))?;
+    Ok((disks, replayed))
+}
+
+/// Whether an error says that a drive is missing, exchanged or unreadable, and not that this release or its memory
+/// budget does not suit.
+fn is_missing(error: &OpenError) -> bool {
+    match error {
+        OpenError::Volume { .. } => true,
+        OpenError::Store(error) => matches!(
+            error,
+            StoreError::Io { .. }
+                | StoreError::NotAVolume { .. }
+                | StoreError::NoSuperblock { .. }
+                | StoreError::NoMap { .. }
+                | StoreError::Foreign { .. }
+        ),
+        OpenError::OtherCore => false,
+    }
 }
 
 /// Opens the file or device of a volume.

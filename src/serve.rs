@@ -78,6 +78,8 @@ pub enum ServeError {
     Device(DeviceError),
     /// The data directory holds no store.
     NoStore(std::path::PathBuf),
+    /// No volume of the store can be read.
+    AllMissing(String),
     /// Another process uses a volume.
     Busy {
         /// Which.
@@ -143,6 +145,9 @@ impl std::fmt::Display for ServeError {
                 "the memory budget has room for {cores_max} cores, not {cores}; raise --memory or lower --cores"
             ),
             Self::Device(error) => write!(f, "{error}"),
+            Self::AllMissing(first) => {
+                write!(f, "no volume of the store can be read; attach its drives and start again: {first}")
+            }
             Self::Busy { path } => write!(
                 f,
                 "{} is in use by another process; stop it, no two servers may share a volume",
@@ -168,15 +173,29 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
     let directory = DataDir::hold(&config.data)?;
     let (credentials, are_new) = credentials(&config, &directory)?;
     let meta = MetaStore::open(&directory.meta_path())?;
-    let (record, volumes) = store_record(&config, &directory)?;
+    let (mut record, volumes) = store_record(&config, &directory)?;
     wait_for_last_writes(&volumes)?;
     // Each connection is a descriptor, and the soft limit of many systems is 1,024. At the hard limit
     // further connections wait in the backlog, so a failure here is nothing to stop for.
     let _ = stria_runtime::raise_descriptor_limit();
     let config = Arc::new(config);
     let shared = Arc::new(shared(&config, &credentials, record.pg_count));
+    if record.settled_cores.is_some_and(|cores| cores != config.cores) {
+        check_all_there(&volumes, config.cores)?;
+        // Before the first core writes: from then on rows are where other cores look for them.
+        record.settled_cores = None;
+        directory.keep_store(&record)?;
+    }
     let cores = start_cores(&config, &shared, &record, volumes, meta.snapshot())?;
     let ready = wait_ready(&cores.ready, config.cores)?;
+    if let Some(missing) = ready.iter().find_map(|core| core.missing.clone())
+        && ready.iter().all(|core| core.missing.is_some())
+    {
+        return Err(ServeError::AllMissing(missing));
+    }
+    if ready.iter().all(|core| core.missing.is_none()) {
+        record.settled_cores = ready.iter().all(|core| core.is_settled).then_some(config.cores);
+    }
     directory.keep_store(&record)?;
     let about = About {
         started,
@@ -227,6 +246,17 @@ fn wait_for_last_writes(volumes: &[VolumePath]) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// A change of the number of cores moves rows between volumes: all must be there.
+fn check_all_there(volumes: &[VolumePath], cores: u16) -> Result<(), ServeError> {
+    for volume in volumes.iter().filter(|volume| !volume.is_new) {
+        if let Err(error) = std::fs::File::open(&volume.path) {
+            let error = OpenError::Volume { path: volume.path.clone(), error };
+            return Err(ServeError::Core { core: volume.id.owner(cores), error });
+        }
+    }
+    Ok(())
+}
+
 /// Says why io_uring is not used, when it is wanted and missing.
 fn check_backend(config: &Config) -> Result<Option<String>, ServeError> {
     match (config.io_backend, stria_runtime::probe()) {
@@ -257,6 +287,7 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
             uuid: format!("{:032x}", datadir::random_uuid()),
             pg_count: config.pg_count,
             volumes: devices::divide(&config.devices, config.cores)?,
+            settled_cores: None,
         },
     };
     let on_devices = record.volumes.iter().any(|volume| volume.bytes.is_some());
@@ -371,6 +402,7 @@ fn start_cores(
             shared: shared.clone(),
             identity: (uuid, record.pg_count),
             volumes: volumes.clone(),
+            may_miss: record.settled_cores == Some(config.cores),
             meeting,
             port: ports.next().expect("one port per core"),
             inbox: receiver,
@@ -459,6 +491,11 @@ fn banner(
         print(&format!(
             "  WARNING     {} logs have an unreadable frame that was acknowledged; their placement groups are read-only",
             core.report.rot
+        ));
+    }
+    for missing in ready.iter().filter_map(|core| core.missing.as_deref()) {
+        print(&format!(
+            "  WARNING     a drive is missing; what lies on it answers 503 until it is back and the server restarted: {missing}"
         ));
     }
     let damaged = sum(|r| r.damaged);

@@ -129,7 +129,7 @@ fn what_is_pipelined_behind_an_error() {
     }
 }
 
-fn admin(ports: Ports, path: &str) -> Answer {
+pub fn admin(ports: Ports, path: &str) -> Answer {
     let mut connection = Connection::open_to(ports.admin);
     connection.write(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes());
     connection.answer("GET")

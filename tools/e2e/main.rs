@@ -20,6 +20,7 @@ mod fsck;
 mod identities;
 mod lifecycle;
 mod listing;
+mod missing_volume;
 mod multipart;
 mod objects;
 mod post_object;

@@ -90,6 +90,10 @@ impl<E: Env> Store<E> {
     /// # Errors
     /// `Full` when the log has no room for them; of the device, or when the log fails; or `Corrupt` when a frame of the segment cannot be read.
     pub async fn relocate(&self, segment: LogSegment) -> Result<(), StoreError> {
+        if self.0.absent.is_some() {
+            // Its rows are on the missing volume alone.
+            return Ok(());
+        }
         let uuid = self.0.mine[0].uuid;
         let room = self.log_room_bytes();
         if room < 2 * self.0.mine[0].geometry.segment_bytes() && room < self.need_of(segment) {

@@ -68,6 +68,11 @@ pub enum StoreError {
         /// The number found.
         found: VolumeId,
     },
+    /// The volume was not there when the store was opened.
+    Absent {
+        /// Which.
+        volume: VolumeId,
+    },
     /// A record is larger than a frame may be.
     TooLarge {
         /// Its bytes.
@@ -80,7 +85,9 @@ impl StoreError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::Failed | Self::ReadOnly { .. } | Self::NoBuffer => ErrorClass::Retry,
+            Self::Io { .. } | Self::Failed | Self::ReadOnly { .. } | Self::NoBuffer | Self::Absent { .. } => {
+                ErrorClass::Retry
+            }
             Self::Full => ErrorClass::Full,
             Self::Corrupt { .. } | Self::NoSuperblock { .. } | Self::NoMap { .. } => ErrorClass::Corrupt,
             Self::NotAVolume { .. }
@@ -137,6 +144,11 @@ impl fmt::Display for StoreError {
                     volume.0, found.0
                 )
             }
+            Self::Absent { volume } => write!(
+                f,
+                "volume {} was missing or unreadable at the start; attach its drive and start again",
+                volume.0
+            ),
             Self::TooLarge { bytes } => write!(f, "a record of {bytes} bytes exceeds what one frame holds"),
         }
     }

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
 };
 
-use stria_base::{Hlc, HlcClock, PgId, VolumeId};
+use stria_base::{HlcClock, PgId, VolumeId};
 use stria_env::{Disk, Env, sync::Notify};
 
 use crate::{
@@ -70,20 +70,7 @@ pub async fn format_volume_sized<E: Env>(
         write_padded(&volumes, volume, slot, &map.encode(identity.store_uuid, volume)).await?;
     }
     volumes.flush(volume).await?;
-    write_superblock(
-        &volumes,
-        &VolumeInfo {
-            identity,
-            epoch: 1,
-            clean: true,
-            hlc_high: Hlc(0),
-            geometry,
-            writers: Writers::None,
-            position: None,
-            manifest: None,
-        },
-    )
-    .await
+    write_superblock(&volumes, &VolumeInfo::new(identity, geometry)).await
 }
 
 /// Reads which volume this is.
@@ -192,7 +179,9 @@ impl<E: Env> Store<E> {
             info.writers = if nth == 0 { info.writers.joined_by(config.cores) } else { info.writers };
             let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);
             adopt_runs(&volume, replayed)?;
-            volume.write_superblock(info).await?;
+            if !replayed.is_absent {
+                volume.write_superblock(info).await?;
+            }
             owned.push(volume);
         }
         for (volume, replayed) in owned.iter().zip(&mine).skip(1) {
@@ -230,6 +219,7 @@ impl<E: Env> Store<E> {
             cleaned_segments: Cell::new(0),
             relocated_bytes: Cell::new(0),
             checkpoints,
+            absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
         };
         Ok(Self(Rc::new(inner)))
     }
@@ -270,6 +260,9 @@ impl<E: Env> Store<E> {
     /// # Errors
     /// `NoBuffer` when the memory budget has no room for the log's buffer.
     pub fn start(&self) -> Result<(), StoreError> {
+        if self.0.absent.is_some() {
+            return Ok(());
+        }
         let buf = self.0.env.buf(FRAME_BUFFER_BYTES).ok_or(StoreError::NoBuffer)?;
         self.0.env.spawn(self.clone().run_log(buf));
         if let SyncPolicy::Periodic { ms } = self.0.config.sync {

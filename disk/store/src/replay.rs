@@ -16,11 +16,11 @@ use stria_wal::{
 use crate::{
     error::StoreError,
     manifest::Manifest,
-    map::{DeviceMap, Segment},
+    map::{DeviceMap, Geometry, Segment},
     open::{probe_volume, read_map},
     recover::{Base, Checkpoint, read_checkpoint},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
-    superblock::{Position, VolumeInfo, Writers},
+    superblock::{Position, VolumeIdentity, VolumeInfo, Writers},
     window::{Place, Window},
 };
 
@@ -117,9 +117,31 @@ pub struct VolumeReplay {
     pub(crate) has_content: bool,
     /// Bytes of its log that were replayed.
     pub(crate) replayed_bytes: u64,
+    /// Whether it could not be read at all: nothing is known of what it holds.
+    pub(crate) is_absent: bool,
 }
 
 impl VolumeReplay {
+    /// A volume whose drive is missing. Only for a store that is settled: its rows are then those of this core's
+    /// PGs and of no others, and these answer [`StoreError::Absent`].
+    #[must_use]
+    pub fn absent(identity: VolumeIdentity) -> Self {
+        Self {
+            info: VolumeInfo::new(identity, Geometry::default()),
+            map: DeviceMap::default(),
+            map_slot: 0,
+            open_ends: Vec::new(),
+            next_seq: 1,
+            prev_hash: 0,
+            rot: false,
+            manifest: None,
+            end: None,
+            has_content: false,
+            replayed_bytes: 0,
+            is_absent: true,
+        }
+    }
+
     /// Which volume.
     #[must_use]
     pub fn volume(&self) -> VolumeId {
@@ -331,6 +353,7 @@ impl<E: Env> LogReader<'_, E> {
             end: start,
             has_content: false,
             replayed_bytes: 0,
+            is_absent: false,
         };
         let (frames_before, bytes_before) = (self.report.frames, self.report.bytes);
         for (segment, generation, end) in segments {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use stria_base::{DataId, Hlc, HlcClock, PgId, limits::EXTENT_BYTES_MAX, units::align_up};
+use stria_base::{DataId, Hlc, HlcClock, PgId, VolumeId, limits::EXTENT_BYTES_MAX, units::align_up};
 use stria_env::{Env, sync::Notify};
 use stria_wal::{RecordBuilder, RecordKind};
 
@@ -132,6 +132,8 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) cleaned_segments: Cell<u64>,
     pub(crate) relocated_bytes: Cell<u64>,
     pub(crate) checkpoints: Checkpoints,
+    /// A volume of this core that was missing when the store was opened: it knows no rows and takes none.
+    pub(crate) absent: Option<VolumeId>,
 }
 
 /// Figures of one core's store.
@@ -167,6 +169,8 @@ pub struct StoreStats {
     pub write_errors: u64,
     /// Bytes this core withholds because a write in them failed, until a restart.
     pub withheld_bytes: u64,
+    /// Whether the volume of its rows was missing at the start.
+    pub absent: bool,
     /// Whether the log failed.
     pub failed: bool,
     /// Its checkpoints.
@@ -193,10 +197,19 @@ impl<E: Env> Store<E> {
         self.pg(pg).borrow().state
     }
 
+    /// Refuses everything when the volume of this core's rows was missing at the start: a row that cannot be
+    /// looked for is not a row that is not there.
+    ///
+    /// # Errors
+    /// `Absent`.
+    pub fn check_present(&self) -> Result<(), StoreError> {
+        self.0.absent.map_or(Ok(()), |volume| Err(StoreError::Absent { volume }))
+    }
+
     /// Whether the log failed: nothing is accepted until a restart.
     #[must_use]
     pub fn is_failed(&self) -> bool {
-        self.0.log.borrow().failed || self.0.volumes.is_failed(self.0.mine[0].id)
+        self.0.absent.is_some() || self.0.log.borrow().failed || self.0.volumes.is_failed(self.0.mine[0].id)
     }
 
     /// Times the log left a segment because a write failed.
@@ -499,6 +512,7 @@ impl<E: Env> Store<E> {
         stats.relocated_bytes = self.0.relocated_bytes.get();
         stats.log_moves = log.moves;
         stats.failed = log.failed;
+        stats.absent = self.0.absent.is_some();
         drop(log);
         stats.checkpoints = self.checkpoint_stats();
         stats
@@ -525,6 +539,9 @@ impl<E: Env> Store<E> {
     /// # Errors
     /// `Failed` or of the device: the volumes stay marked unclean, and recovery does what it always does.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
+        if self.0.absent.is_some() {
+            return Ok(());
+        }
         self.drain_log().await?;
         self.0.log.borrow_mut().stopping = true;
         self.0.log_work.notify_all();

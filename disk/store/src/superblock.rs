@@ -52,6 +52,22 @@ pub struct VolumeInfo {
     pub manifest: Option<ManifestRef>,
 }
 
+impl VolumeInfo {
+    /// Of a volume on which nothing was written yet.
+    pub(crate) fn new(identity: VolumeIdentity, geometry: Geometry) -> Self {
+        Self {
+            identity,
+            epoch: 1,
+            clean: true,
+            hlc_high: Hlc(0),
+            geometry,
+            writers: Writers::None,
+            position: None,
+            manifest: None,
+        }
+    }
+}
+
 /// A place in a log between two frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stria_base::{BucketId, DataId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Extent, ExtentBody, Grant, LogSegment, NewBody, Progress};
+use stria_store::{Extent, ExtentBody, Grant, LogSegment, NewBody, Progress, StoreError};
 
 use crate::{
     engine::Engine,
@@ -53,6 +53,38 @@ pub trait Operation: Into<Call> {
     fn output(reply: Reply) -> Self::Output;
 }
 
+/// An answer, and what it is when the volume of the PG's rows is missing.
+trait Answer: Sized {
+    /// `None` for calls that do no harm then.
+    fn absent(error: StoreError) -> Option<Self>;
+}
+
+impl<T> Answer for Result<T, EngineError> {
+    fn absent(error: StoreError) -> Option<Self> {
+        Some(Err(error.into()))
+    }
+}
+
+impl Answer for () {
+    fn absent(_: StoreError) -> Option<Self> {
+        None
+    }
+}
+
+impl Answer for Progress {
+    fn absent(_: StoreError) -> Option<Self> {
+        // A store with a missing volume is settled, or it would not have opened.
+        Some(Self::Moved)
+    }
+}
+
+impl Answer for Result<(), StoreError> {
+    fn absent(_: StoreError) -> Option<Self> {
+        // The store below knows best which rows it has.
+        None
+    }
+}
+
 /// Declares the calls: the two enums, the conversions and the dispatch, from one list.
 macro_rules! calls {
     ($($name:ident => $output:ty, $run:ident;)*) => {
@@ -72,7 +104,14 @@ macro_rules! calls {
             impl From<$name> for Call { fn from(call: $name) -> Self { Self::$name(call) } }
             impl Operation for $name {
                 type Output = $output;
-                async fn run<E: Env>(self, engine: &Engine<E>) -> Self::Output { engine.$run(self).await }
+                async fn run<E: Env>(self, engine: &Engine<E>) -> Self::Output {
+                    if let Err(error) = engine.store().check_present()
+                        && let Some(answer) = <$output as Answer>::absent(error)
+                    {
+                        return answer;
+                    }
+                    engine.$run(self).await
+                }
                 fn output(reply: Reply) -> Self::Output {
                     match reply {
                         Reply::$name(output) => output,
@@ -107,7 +146,7 @@ calls! {
     SealBucket => Result<bool, EngineError>, seal_bucket;
     UnsealBucket => (), unseal_bucket;
     PurgeBucket => Result<(), EngineError>, purge_bucket;
-    Relocate => Result<(), EngineError>, relocate;
+    Relocate => Result<(), StoreError>, relocate;
     AskProgress => Progress, ask_progress;
 }
 

@@ -4,7 +4,7 @@ use std::ops::{Bound, ControlFlow};
 
 use stria_base::{BucketId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Change, Grant, NewBody, Progress, Ticket};
+use stria_store::{Change, Grant, NewBody, Progress, StoreError, Ticket};
 
 use crate::{
     calls::{
@@ -141,8 +141,8 @@ impl<E: Env> Engine<E> {
         self.0.store.release(call.extents);
     }
 
-    pub(crate) async fn relocate(&self, call: Relocate) -> Result<(), EngineError> {
-        Ok(self.0.store.relocate(call.segment).await?)
+    pub(crate) async fn relocate(&self, call: Relocate) -> Result<(), StoreError> {
+        self.0.store.relocate(call.segment).await
     }
 
     #[expect(clippy::unused_async, reason = "calls are awaited, whichever they are")]
