@@ -164,7 +164,9 @@ impl<'c> Body<'c> {
     pub async fn drain(&mut self) -> bool {
         const DRAIN_BYTES_MAX: u64 = 64 * stria_base::KIB;
         if self.done {
-            return true;
+            // Also when there was nothing to wait for: botocore that got a final answer instead misreads the
+            // next one on the connection, and a head without a body is what it sends for every empty object.
+            return self.announce().await.is_ok();
         }
         let Frame::Length(left) = self.frame else { return matches!(self.frame, Frame::End) };
         // A client that waits for 100 Continue may or may not send the body after an error: only closing
@@ -184,9 +186,9 @@ impl<'c> Body<'c> {
         true
     }
 
-    /// Sends `100 Continue` when the client waits for it, before the first read.
+    /// Sends `100 Continue` when the client waits for it, before the first read or before the answer.
     async fn announce(&mut self) -> Result<(), Failure> {
-        if std::mem::take(&mut self.expects_continue) && self.input.data().is_empty() && !self.done {
+        if std::mem::take(&mut self.expects_continue) && self.input.data().is_empty() {
             self.input
                 .stream
                 .send_bytes(bytes::Bytes::from_static(CONTINUE))

@@ -16,6 +16,7 @@ mod conditionals;
 mod copy;
 mod edges;
 mod errors;
+mod formats;
 mod fsck;
 mod identities;
 mod lifecycle;
