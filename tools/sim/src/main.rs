@@ -16,20 +16,21 @@ use stria_sim::{
 };
 
 const HELP: &str = "\
-stria-sim [--seeds A..B] [--ops N] [--workload store|engine]
+stria-sim [--seeds A..B] [--ops N] [--workload store|engine] [--jobs N]
 
-Runs seeds A to B-1 (0..100) of each workload (all) with about N operations (200). At the first broken
-promise it prints the last operations and the command that repeats the run, and exits with 1.
+Runs seeds A to B-1 (0..100) of each workload (all) with about N operations (200) on N threads (1). At the
+first broken promise it prints the last operations and the command that repeats the run, and exits with 1.
 ";
 
 struct Options {
     seeds: Range<u64>,
     ops: u64,
     workloads: Vec<Workload>,
+    jobs: usize,
 }
 
 fn parse(arguments: &[String]) -> Option<Options> {
-    let mut options = Options { seeds: 0..100, ops: OPS_DEFAULT, workloads: Workload::ALL.to_vec() };
+    let mut options = Options { seeds: 0..100, ops: OPS_DEFAULT, workloads: Workload::ALL.to_vec(), jobs: 1 };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let value = rest.next()?;
@@ -38,6 +39,7 @@ fn parse(arguments: &[String]) -> Option<Options> {
                 let (from, to) = value.split_once("..")?;
                 options.seeds = from.parse().ok()?..to.parse().ok()?;
             }
+            "--jobs" => options.jobs = value.parse().ok().filter(|jobs| (1..=256).contains(jobs))?,
             "--ops" => options.ops = value.parse().ok()?,
             "--workload" => {
                 options.workloads = vec![Workload::ALL.into_iter().find(|known| known.name() == value)?];
@@ -62,12 +64,14 @@ fn main() -> ExitCode {
     for workload in options.workloads {
         let start = Instant::now();
         let count = options.seeds.end.saturating_sub(options.seeds.start);
-        let sum = run_many(workload, options.seeds.clone(), options.ops);
+        let sum = run_many(workload, options.seeds.clone(), options.ops, options.jobs);
         let seconds = start.elapsed().as_secs_f64();
+        let simulated = sum.simulated_ns as f64 / 1e9;
         println!(
-            "{}: {count} seeds in {seconds:.1} s ({:.1} seeds/s), {} writes acknowledged, {} crashes, {} torn tails, {} segments cleaned, {} checkpoints, {} restarts from runs, trace {:016x}",
+            "{}: {count} seeds in {seconds:.1} s ({:.1} seeds/s), {simulated:.0} s simulated ({:.0} x), {} writes acknowledged, {} crashes, {} torn tails, {} segments cleaned, {} checkpoints, {} restarts from runs, trace {:016x}",
             workload.name(),
             count as f64 / seconds,
+            simulated / seconds,
             sum.acked,
             sum.crashes,
             sum.torn,

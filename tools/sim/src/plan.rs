@@ -33,8 +33,14 @@ pub struct Plan {
     pub extent_bytes_max: u32,
     /// Of 100 puts, how many go to extents.
     pub extents_percent: u64,
+    /// Binary logarithm of a segment.
+    pub segment_log2: u32,
     /// Size each drive can grow to, bytes.
     pub disk_bytes: u64,
+    /// Whether the drives may run full.
+    pub is_small: bool,
+    /// What pauses are multiplied with: between operations a calm node does what only an idle one does.
+    pub calm: u64,
     /// What goes wrong on the drives.
     pub faults: Faults,
     /// One in so many requests for a buffer is refused; 0 for none.
@@ -65,8 +71,11 @@ impl Plan {
             8 => SyncPolicy::Periodic { ms: rng.between(1, 50) },
             _ => SyncPolicy::None,
         };
-        let small_disk = rng.chance(1, 5);
-        let disk_segments = if small_disk { rng.between(5, 12) } else { 512 };
+        let is_small = rng.chance(1, 5);
+        let disk_segments = if is_small { rng.between(5, 12) } else { 512 };
+        // Small segments roll and are cleaned after few bytes.
+        let segment_log2 = *rng.pick(&[17, 17, 17, 18, 18, 21]);
+        let segment_bytes = 1 << segment_log2;
         let rolls = rng.chance(1, 2);
         let faulty = rng.chance(1, 4);
         let lives = rng.between(2, 7) as u32;
@@ -78,19 +87,22 @@ impl Plan {
             sync,
             flush_method: *rng.pick(&[FlushMethod::Flush, FlushMethod::Durable]),
             clients: rng.between(1, 6) as u16,
-            inline_bytes_max: if rolls { 400_000 } else { 6_000 },
-            extent_bytes_max: *rng.pick(&[20_000, 200_000, 1_500_000]),
+            inline_bytes_max: if rolls { segment_bytes as u32 / 5 } else { 6_000 },
+            extent_bytes_max: *rng.pick(&[20_000, 20_000, 100_000, 300_000, 1_500_000]).min(&(3 * segment_bytes as u32)),
             extents_percent: *rng.pick(&[5, 30, 60]),
-            disk_bytes: 4 * MIB + disk_segments * 2 * MIB,
+            segment_log2,
+            disk_bytes: 4 * MIB + disk_segments * segment_bytes,
+            is_small,
+            calm: *rng.pick(&[1, 1, 1, 30, 1_000]),
             faults: if faulty { Self::faults(rng) } else { Faults::default() },
             refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
             lives,
             ops: (ops / u64::from(lives)).max(5),
-            checkpoint_log_bytes: rng.between(1 << 16, 4 << 20),
+            checkpoint_log_bytes: rng.between(segment_bytes / 32, 2 * segment_bytes),
             checkpoints_eagerly: rng.chance(2, 3),
             cleans_eagerly: rng.chance(2, 5),
             cleans_only: rng.chance(1, 2).then(|| rng.below(u64::from(CORES_MAX)) as u16),
-            cleans: small_disk || rng.chance(3, 4),
+            cleans: is_small || rng.chance(3, 4),
         }
     }
 

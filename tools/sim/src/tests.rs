@@ -5,7 +5,7 @@ use crate::seeds::{Workload, run_many, run_one};
 #[test]
 fn promises_hold_over_a_few_seeds() {
     for workload in Workload::ALL {
-        let sum = run_many(workload, 0..20, 100);
+        let sum = run_many(workload, 0..20, 100, 1);
         assert!(sum.acked > 250 && sum.crashes > 20, "the workload does little: {sum:?}");
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use stria_base::hash::hash64;
 
-use super::rng::Rng;
+use super::{env::SimBuf, rng::Rng};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -68,6 +68,7 @@ impl World {
     /// A world at time 0.
     #[must_use]
     pub fn new(seed: u64) -> Rc<Self> {
+        SimBuf::forget_returned();
         let (wake, woken) = mpsc::channel();
         Rc::new(Self {
             rng: RefCell::new(Rng::new(seed)),
