@@ -233,7 +233,6 @@ fn counts(pg: &Pg, change: &Change<'_>, segment: LogSegment) -> bool {
         return pg.state == PgState::NeedsRepair && pg.index.get(change.key).is_none();
     }
     pg.index.get(change.key).is_some_and(|row| {
-        row.seq == change.seq
-            && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
+        row.seq == change.seq && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
     })
 }

@@ -19,7 +19,8 @@ pub(crate) const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// Room a frame needs beyond its records: header and padding.
 pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 8192;
 
-const _: () = assert!(2 * FRAME_OVERHEAD_BYTES <= 1 << SEGMENT_LOG2_MIN, "a full frame fits into any segment");
+const _: () =
+    assert!(2 * FRAME_OVERHEAD_BYTES <= 1 << SEGMENT_LOG2_MIN, "a full frame fits into any segment");
 
 /// When a commit completes, and when the device is flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,12 +196,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Continues after frame `next_seq - 1`, in a fresh segment as soon as there is a frame to write.
-    pub(crate) fn new(
-        unsealed: Vec<(u32, u32)>,
-        next_seq: u64,
-        prev_hash: u64,
-        segment_bytes: u64,
-    ) -> Self {
+    pub(crate) fn new(unsealed: Vec<(u32, u32)>, next_seq: u64, prev_hash: u64, segment_bytes: u64) -> Self {
         // After a crash nothing proves the last frame yet: a marker in the new segment will.
         let proven_seq = if unsealed.iter().any(|(_, end)| *end > 0) { 0 } else { next_seq - 1 };
         let current = FrameFate::pending();

@@ -1,6 +1,8 @@
 //! The device map: what each segment of a volume is for. Layout: docs/format/volume.md.
 
-use stria_base::{VolumeId, checksum::crc32c_seeded, hash::hash64, limits::INLINE_BYTES_MAX, units::align_up};
+use stria_base::{
+    VolumeId, checksum::crc32c_seeded, hash::hash64, limits::INLINE_BYTES_MAX, units::align_up,
+};
 
 use crate::superblock::HEADER_BYTES;
 

@@ -177,6 +177,7 @@ impl Life {
         let bytes = self.rng(|rng| match rng.below(8) {
             0 if !in_extents => 0,
             1 => rng.between(1, 200),
+            2..=4 => rng.between(1, u64::from(most) / 8 + 2),
             _ => rng.between(1, u64::from(most)),
         }) as u32;
         let value = self.new_value(bytes, in_extents);

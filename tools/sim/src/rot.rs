@@ -4,7 +4,10 @@
 //! Invariant: one fault per run, of a kind the store promises to survive or to report. Runs on the
 //! simulator's thread.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use stria_base::{PgId, VolumeId};
 use stria_store::{BodyRef, Extent, StoreError, SyncPolicy};
@@ -17,6 +20,8 @@ use crate::{
     store_run::Run,
 };
 
+/// Where segments begin.
+const HEADER_BYTES: u64 = 4 << 20;
 /// Superblock copies and device map slots: offset and the bytes that count at least.
 const PAGES: [(u64, u64); 6] = [
     (0, 4096),
@@ -28,9 +33,10 @@ const PAGES: [(u64, u64); 6] = [
 ];
 
 pub(crate) fn run(run: &mut Run, node: Node) {
-    let crash = run.plan.sync == SyncPolicy::Always && run.world().rng(|rng| rng.chance(1, 2));
+    let only_log = !run.plan.checkpoints;
+    let crash = run.plan.sync == SyncPolicy::Always && (only_log || run.world().rng(|rng| rng.chance(1, 2)));
     let life = live(run, node);
-    let kind = run.world().rng(|rng| rng.below(6));
+    let kind = run.world().rng(|rng| if only_log && rng.chance(3, 4) { 0 } else { rng.below(6) });
     let victim = victim(run, &life, crash, kind == 1);
     if kind > 2 {
         checkpoint_all(run, &life.node);
@@ -202,8 +208,22 @@ fn victim(run: &Run, life: &Life, crash: bool, in_extents: bool) -> Option<Victi
             }
         }
     }
+    if run.world().rng(|rng| rng.chance(1, 2)) {
+        keep_last_of_segments(&mut found, run.plan.segment_log2);
+    }
     let pick = run.world().rng(|rng| rng.below(found.len().max(1) as u64)) as usize;
     (pick < found.len()).then(|| found.swap_remove(pick))
+}
+
+/// Of each segment the last: nothing behind it in its segment proves it.
+fn keep_last_of_segments(found: &mut Vec<Victim>, segment_log2: u32) {
+    let mut last: BTreeMap<(VolumeId, u64), u64> = BTreeMap::new();
+    let segment = |victim: &Victim| (victim.volume, (victim.offset - HEADER_BYTES) >> segment_log2);
+    for victim in &*found {
+        let high = last.entry(segment(victim)).or_default();
+        *high = victim.offset.max(*high);
+    }
+    found.retain(|victim| last[&segment(victim)] == victim.offset);
 }
 
 fn is_proven(life: &Life, key: Key, id: u64) -> bool {

@@ -95,7 +95,8 @@ pub fn run_many(workload: Workload, seeds: Range<u64>, ops: u64, jobs: usize) ->
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..jobs).map(|_| scope.spawn(work)).collect();
         let mut parts = vec![work()];
-        parts.extend(others.into_iter().map(|other| other.join().expect("a broken promise ends the process")));
+        parts
+            .extend(others.into_iter().map(|other| other.join().expect("a broken promise ends the process")));
         for part in parts {
             sum.trace ^= part.trace;
             sum.merge(&part);

@@ -198,7 +198,9 @@ impl Run {
             }
         }
         self.world().spawn(life.clone().housekeeping());
-        self.world().spawn(life.clone().checkpoints());
+        if self.plan.checkpoints {
+            self.world().spawn(life.clone().checkpoints());
+        }
         life
     }
 
@@ -223,7 +225,9 @@ impl Run {
         }
         if all_done() && !is_aimed {
             self.check_space(&life);
-            if world.rng(|rng| rng.chance(1, 2)) && self.shut_down(&life.node) {
+            // A shutdown writes a checkpoint.
+            let stops = self.plan.checkpoints && world.rng(|rng| rng.chance(1, 2));
+            if stops && self.shut_down(&life.node) {
                 self.note("shut down", 0);
                 self.go_down();
                 return End::Orderly;
@@ -238,11 +242,15 @@ impl Run {
     fn run_to_header_write(&self) {
         const STEPS_MAX: u64 = 5_000;
         let world = self.world();
-        let count = || self.machine.disks.iter().map(SimDisk::header_writes).sum::<u64>();
-        let wanted = count() + world.rng(|rng| rng.between(1, 9));
+        let at_superblock = world.rng(|rng| rng.chance(1, 2));
+        let of = if at_superblock { SimDisk::superblock_writes } else { SimDisk::header_writes };
+        let count = || self.machine.disks.iter().map(of).sum::<u64>();
+        // The second copy is what makes a superblock count.
+        let writes = if at_superblock { 2 } else { world.rng(|rng| rng.between(1, 9)) };
+        let wanted = count() + writes;
         let limit = world.steps() + STEPS_MAX;
         world.run_until(|| count() >= wanted || world.steps() >= limit);
-        let limit = world.steps() + world.rng(|rng| rng.below(30));
+        let limit = world.steps() + world.rng(|rng| rng.below(if at_superblock { 8 } else { 30 }));
         world.run_until(|| world.steps() >= limit);
     }
 

@@ -19,6 +19,8 @@ const SECTOR_BYTES: usize = 512;
 const PAGE_BYTES: usize = BLOCK_BYTES as usize;
 /// Superblocks and device maps lie below.
 const HEADER_BYTES: u64 = 4 << 20;
+/// The two superblock copies that are written first.
+const FIRST_COPIES_BYTES: u64 = 8192;
 
 /// What may go wrong while the node runs. Each is "one in n operations", 0 for never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +57,7 @@ struct Media {
     faults: Faults,
     writes: u64,
     header_writes: u64,
+    superblock_writes: u64,
     flushes: u64,
     failed_flushes: u64,
 }
@@ -160,6 +163,7 @@ impl SimDisk {
             faults: Faults::default(),
             writes: 0,
             header_writes: 0,
+            superblock_writes: 0,
             flushes: 0,
             failed_flushes: 0,
         };
@@ -205,6 +209,12 @@ impl SimDisk {
     #[must_use]
     pub fn header_writes(&self) -> u64 {
         self.media.borrow().header_writes
+    }
+
+    /// Writes of the first two superblock copies so far.
+    #[must_use]
+    pub fn superblock_writes(&self) -> u64 {
+        self.media.borrow().superblock_writes
     }
 
     /// The power is cut: of each unflushed write all, nothing, or some sectors survive.
@@ -296,7 +306,10 @@ fn survive(media: &mut Media, write: &Unflushed, fate: u64, rng: &mut Rng) {
             for (number, page) in write.pages.iter().enumerate() {
                 for (index, sector) in page.chunks_exact(SECTOR_BYTES).enumerate() {
                     if rng.chance(1, 2) {
-                        media.patch(write.offset + (number * PAGE_BYTES + index * SECTOR_BYTES) as u64, sector);
+                        media.patch(
+                            write.offset + (number * PAGE_BYTES + index * SECTOR_BYTES) as u64,
+                            sector,
+                        );
                     }
                 }
             }
@@ -348,6 +361,7 @@ impl Disk for SimDisk {
             assert!(offset + buf.len() as u64 <= media.len_bytes, "write behind the end at {offset}");
             media.writes += 1;
             media.header_writes += u64::from(offset < HEADER_BYTES);
+            media.superblock_writes += u64::from(offset < FIRST_COPIES_BYTES);
             let number = media.next_number;
             media.next_number += 1;
             let pages = pages_of(&buf);
