@@ -11,6 +11,7 @@
 use std::{ops::Range, process::ExitCode, time::Instant};
 
 use stria_sim::{
+    crash::{self, Extent},
     oplog,
     seeds::{OPS_DEFAULT, Workload, run_many},
 };
@@ -21,6 +22,42 @@ stria-sim [--seeds A..B] [--ops N] [--workload store|engine] [--jobs N]
 Runs seeds A to B-1 (0..100) of each workload (all) with about N operations (200) on N threads (1). At the
 first broken promise it prints the last operations and the command that repeats the run, and exits with 1.
 ";
+
+const CRASH_HELP: &str = "\
+stria-sim --crash-states ci|full [--jobs N]
+
+Every state a power cut can leave of short sequences of operations, and a start on each.
+";
+
+/// The crash enumerator, in one of two sizes.
+fn crash_states(arguments: &[String]) -> ExitCode {
+    let size = arguments.first().map(String::as_str);
+    let jobs = match arguments.get(1..) {
+        Some([flag, jobs]) if flag == "--jobs" => jobs.parse().ok(),
+        Some([]) => Some(1),
+        _ => None,
+    };
+    let extent = match (size, jobs) {
+        (Some("ci"), Some(jobs)) => Extent { length_max: 3, tears: 3, every: 2, jobs },
+        (Some("full"), Some(jobs)) => Extent { length_max: 4, tears: 16, every: 1, jobs },
+        _ => {
+            eprint!("{CRASH_HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let start = Instant::now();
+    let tally = crash::run(extent);
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{} sequences, {} states reached, {} of them different and judged, {} starts, {seconds:.1} s, {:.0} states/s",
+        tally.sequences,
+        tally.reached,
+        tally.judged,
+        tally.recoveries,
+        tally.judged as f64 / seconds
+    );
+    ExitCode::SUCCESS
+}
 
 struct Options {
     seeds: Range<u64>,
@@ -52,15 +89,18 @@ fn parse(arguments: &[String]) -> Option<Options> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(options) = parse(&arguments) else {
-        eprint!("{HELP}");
-        return ExitCode::from(2);
-    };
     // A release build aborts on panic: the report has to be made in the hook.
     std::panic::set_hook(Box::new(|info| {
         println!("{}violation: {info}", oplog::report());
         std::process::exit(1);
     }));
+    if arguments.first().is_some_and(|first| first == "--crash-states") {
+        return crash_states(&arguments[1..]);
+    }
+    let Some(options) = parse(&arguments) else {
+        eprint!("{HELP}{CRASH_HELP}");
+        return ExitCode::from(2);
+    };
     for workload in options.workloads {
         let start = Instant::now();
         let count = options.seeds.end.saturating_sub(options.seeds.start);

@@ -22,12 +22,14 @@ use crate::{
 
 /// Where segments begin.
 const HEADER_BYTES: u64 = 4 << 20;
-/// Superblock copies and device map slots: offset and the bytes that count at least.
-const PAGES: [(u64, u64); 6] = [
+/// Superblock copies and, as often, device map slots: offset and the bytes that count at least.
+const PAGES: [(u64, u64); 8] = [
     (0, 4096),
     (4096, 4096),
-    ((4 << 20) - 8192, 4096),
-    ((4 << 20) - 4096, 4096),
+    (HEADER_BYTES - 8192, 4096),
+    (HEADER_BYTES - 4096, 4096),
+    (1 << 20, 80),
+    (2 << 20, 80),
     (1 << 20, 80),
     (2 << 20, 80),
 ];
@@ -36,7 +38,9 @@ pub(crate) fn run(run: &mut Run, node: Node) {
     let only_log = !run.plan.checkpoints;
     let crash = run.plan.sync == SyncPolicy::Always && (only_log || run.world().rng(|rng| rng.chance(1, 2)));
     let life = live(run, node);
-    let kind = run.world().rng(|rng| if only_log && rng.chance(3, 4) { 0 } else { rng.below(6) });
+    let kind = run
+        .world()
+        .rng(|rng| if only_log && rng.chance(3, 4) { 0 } else { *rng.pick(&[0, 1, 2, 2, 3, 4, 5]) });
     let victim = victim(run, &life, crash, kind == 1);
     if kind > 2 {
         checkpoint_all(run, &life.node);

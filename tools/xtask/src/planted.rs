@@ -211,7 +211,8 @@ fn simulate(simulator: &Path, workload: &str) -> Option<Caught> {
 /// Runs the crash enumerator over as many sequences as CI does. The first violation.
 fn enumerate(simulator: &Path) -> Option<Caught> {
     let text = complaint(Command::new(simulator).args(["--crash-states", "ci"]))?;
-    let (number, sequence) = text.lines().find_map(|line| line.strip_prefix("state "))?.split_once(": ")?;
+    let (number, sequence) =
+        text.lines().find_map(|line| line.split_once("state ").map(|(_, rest)| rest))?.split_once(": ")?;
     Some(Caught { at: sequence.to_owned(), number: number.parse().ok()?, seen: seen(&text)? })
 }
 

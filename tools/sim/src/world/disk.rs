@@ -13,10 +13,17 @@ use std::{
 
 use stria_env::{Disk, Durability, disk::BLOCK_BYTES};
 
-use super::{env::SimBuf, executor::World, rng::Rng};
+use super::{
+    env::SimBuf,
+    executor::World,
+    record::{DiskImage, Recorder},
+    rng::Rng,
+};
 
-const SECTOR_BYTES: usize = 512;
-const PAGE_BYTES: usize = BLOCK_BYTES as usize;
+/// What a drive writes whole.
+pub const SECTOR_BYTES: usize = 512;
+/// What an operation is a multiple of.
+pub const PAGE_BYTES: usize = BLOCK_BYTES as usize;
 /// Superblocks and device maps lie below.
 const HEADER_BYTES: u64 = 4 << 20;
 /// The two superblock copies that are written first.
@@ -36,7 +43,7 @@ pub struct Faults {
 }
 
 /// Shared between the media, writes on their way to it and copies of it: content is copied once, when written.
-type Page = Rc<[u8; PAGE_BYTES]>;
+pub type Page = Rc<[u8; PAGE_BYTES]>;
 
 struct Unflushed {
     number: u64,
@@ -70,6 +77,21 @@ pub struct SimDisk {
     media: Rc<RefCell<Media>>,
     /// Failed flushes this descriptor was told of.
     seen_failed: Rc<Cell<u64>>,
+    recorder: Option<Rc<Recorder>>,
+}
+
+/// A volume's content, for the recorder.
+pub(super) struct MediaRef(Rc<RefCell<Media>>);
+
+impl MediaRef {
+    /// What is durable, and the unflushed writes: first page and pages.
+    pub(super) fn state(&self) -> (DiskImage, impl Iterator<Item = (usize, Vec<Page>)>) {
+        let media = self.0.borrow();
+        let image = DiskImage { pages: media.pages.clone(), len_bytes: media.len_bytes };
+        let loose: Vec<_> =
+            media.unflushed.iter().map(|write| (page_of(write.offset), write.pages.clone())).collect();
+        (image, loose.into_iter())
+    }
 }
 
 impl Media {
@@ -167,7 +189,39 @@ impl SimDisk {
             flushes: 0,
             failed_flushes: 0,
         };
-        Self { world, id, media: Rc::new(RefCell::new(media)), seen_failed: Rc::default() }
+        Self { world, id, media: Rc::new(RefCell::new(media)), seen_failed: Rc::default(), recorder: None }
+    }
+
+    /// A volume with content, watched by `recorder` if there is one.
+    #[must_use]
+    pub fn of_image(
+        world: Rc<World>,
+        id: u64,
+        image: DiskImage,
+        len_bytes_max: u64,
+        recorder: Option<Rc<Recorder>>,
+    ) -> Self {
+        let disk = Self::new(world, id, len_bytes_max);
+        {
+            let mut media = disk.media.borrow_mut();
+            (media.pages, media.len_bytes) = (image.pages, image.len_bytes);
+        }
+        if let Some(recorder) = &recorder {
+            recorder.add(MediaRef(disk.media.clone()));
+        }
+        Self { recorder, ..disk }
+    }
+
+    /// What is durable now.
+    #[must_use]
+    pub fn image(&self) -> DiskImage {
+        MediaRef(self.media.clone()).state().0
+    }
+
+    fn snap(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.snap();
+        }
     }
 
     /// The volume opened once more: a descriptor of its own.
@@ -376,6 +430,9 @@ impl Disk for SimDisk {
                 disk.failed_write(number);
                 return (Err(error()), buf);
             }
+            if durability == Durability::Durable {
+                disk.snap();
+            }
             let mut media = disk.media.borrow_mut();
             let index = media.unflushed.iter().position(|write| write.number == number);
             let index = index.expect("a write stays unflushed until it completes");
@@ -408,6 +465,9 @@ impl Disk for SimDisk {
             let failed = disk.media.borrow().failed_flushes;
             if disk.seen_failed.replace(failed) != failed {
                 return Err(error());
+            }
+            if !covered.is_empty() {
+                disk.snap();
             }
             disk.media.borrow_mut().flush_numbers(&covered);
             Ok(())
