@@ -147,12 +147,28 @@ fn checkpoint_all(run: &Run, node: &Node) {
     }
 }
 
+/// Cleans what may be cleaned of every log, worth it or not.
+fn clean_all(run: &Run, node: &Node) {
+    const SEGMENTS_MAX: usize = 8;
+    let node = node.clone();
+    let cleaning = async move {
+        for core in 0..node.stores.len() {
+            for pick in 0..SEGMENTS_MAX {
+                // A segment that rot has hurt stays.
+                let _ = node.clean_eagerly(core, pick, None).await;
+            }
+        }
+    };
+    run.world().run(cleaning).expect("cleaning ends");
+}
+
 /// What needs repair still does after checkpoints and another restart, with the same rows.
 fn stays(run: &mut Run, node: &Node, cores: u16) {
     let pg_count = run.plan.pg_count;
     let pgs = || (0..pg_count).map(PgId);
     let before: Vec<_> = pgs().map(|pg| (node.needs_repair(pg), rows(node, pg))).collect();
     checkpoint_all(run, node);
+    clean_all(run, node);
     let mut end = run.crash();
     let node = run.bring_up(cores, &mut end);
     for (pg, (needs_repair, rows_before)) in pgs().zip(before) {

@@ -27,8 +27,8 @@ struct Verdict {
 struct Caught {
     /// Workload and seed, or the sequence of operations.
     at: String,
-    /// Seeds or states before it.
-    number: u64,
+    /// Seeds before it; `None` when they missed it.
+    seeds: Option<u64>,
     seen: String,
 }
 
@@ -71,22 +71,23 @@ fn print_table(verdicts: &[Verdict]) {
             None => println!("| {name} | SURVIVED | |"),
         }
     }
-    let mut numbers: Vec<u64> =
-        verdicts.iter().filter_map(|verdict| verdict.caught.as_ref().map(|caught| caught.number)).collect();
+    let caught = verdicts.iter().filter_map(|verdict| verdict.caught.as_ref());
+    let mut numbers: Vec<u64> = caught.clone().filter_map(|caught| caught.seeds).collect();
     numbers.sort_unstable();
     let median = numbers.get(numbers.len() / 2).copied().unwrap_or(0);
     let most = numbers.last().copied().unwrap_or(0);
     println!(
-        "\n{} of {} caught, the middle one at {median}, the last at {most}",
-        numbers.len(),
-        verdicts.len()
+        "\n{} of {} caught, {} of them by seeds, the middle one at {median}, the last at {most}",
+        caught.count(),
+        verdicts.len(),
+        numbers.len()
     );
 }
 
 /// What has to see the bugs.
 #[derive(Clone, Copy)]
 enum Judge {
-    /// Seeds of both workloads.
+    /// Seeds of both workloads, and the enumerator for what they miss.
     Seeds,
     /// The crash enumerator.
     CrashStates,
@@ -142,9 +143,11 @@ impl Place {
         let simulator = self.target.join("release/stria-sim");
         let built = succeeds(build.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target));
         built.then(|| match self.judge {
-            Judge::Seeds => {
-                ["store", "engine"].into_iter().find_map(|workload| simulate(&simulator, workload))
-            }
+            // What takes two cuts in the right places is for the enumerator.
+            Judge::Seeds => ["store", "engine"]
+                .into_iter()
+                .find_map(|workload| simulate(&simulator, workload))
+                .or_else(|| enumerate(&simulator)),
             Judge::CrashStates => enumerate(&simulator),
         })
     }
@@ -205,7 +208,7 @@ fn simulate(simulator: &Path, workload: &str) -> Option<Caught> {
     let text = complaint(Command::new(simulator).args(["--workload", workload, "--seeds", &seeds]))?;
     let repeat = text.lines().find_map(|line| line.split_once("--seeds "))?.1;
     let seed = repeat.split("..").next()?;
-    Some(Caught { at: format!("{workload} {seed}"), number: seed.parse().ok()?, seen: seen(&text)? })
+    Some(Caught { at: format!("{workload} {seed}"), seeds: Some(seed.parse().ok()?), seen: seen(&text)? })
 }
 
 /// Runs the crash enumerator over as many sequences as CI does. The first violation.
@@ -213,7 +216,7 @@ fn enumerate(simulator: &Path) -> Option<Caught> {
     let text = complaint(Command::new(simulator).args(["--crash-states", "ci"]))?;
     let (number, sequence) =
         text.lines().find_map(|line| line.split_once("state ").map(|(_, rest)| rest))?.split_once(": ")?;
-    Some(Caught { at: sequence.to_owned(), number: number.parse().ok()?, seen: seen(&text)? })
+    Some(Caught { at: format!("crash state {number}: {sequence}"), seeds: None, seen: seen(&text)? })
 }
 
 /// What a simulator printed that found a violation.
