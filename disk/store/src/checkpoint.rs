@@ -295,7 +295,8 @@ impl<E: Env> Store<E> {
         let manifest = Manifest { hlc_high: self.next_hlc(), entries };
         let volume = &self.0.mine[0];
         let bytes = manifest.encode(volume.id);
-        if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+        // Each copy lies in one piece, and so in one segment.
+        if bytes.len() as u64 > MANIFEST_BYTES_MAX.min(volume.geometry.segment_bytes() / 2) {
             return Err(StoreError::TooLarge { bytes: bytes.len() as u64 });
         }
         let mut offsets = [0; 2];

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a segment is freed only when every row that counts in it is durable elsewhere and replay would
 //! begin behind it. So a tombstone in it is in a run, or has nothing to hide any more, and PG numbers and
-//! stamps are in the manifest: only rows are rewritten. Runs on the owner core of the rows; the owner of the
-//! volume frees the segment when all cores are through.
+//! stamps are in the manifest: only rows are rewritten, and the tombstones of PGs that need repair. Runs on the
+//! owner core of the rows; the owner of the volume frees the segment when all cores are through.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     log::{FrameFate, PendingChange, PendingRecord},
     replay::row_of,
     row::{BodyRef, Home},
-    store::{Pg, Store},
+    store::{Pg, PgState, Store},
     window::{Place, Window},
 };
 
@@ -178,6 +178,7 @@ impl<E: Env> Store<E> {
             let before = builder.bytes();
             let mut inline_at = 0;
             match change.body_kind {
+                _ if change.delete => builder.delete(change.key, change.seq, change.hlc),
                 BodyKind::Inline => {
                     let id = u128::from_le_bytes(change.body[..16].try_into().expect("checked when decoded"));
                     let bytes = Bytes::copy_from_slice(&change.body[INLINE_HEADER_BYTES..]);
@@ -191,7 +192,7 @@ impl<E: Env> Store<E> {
                 BodyKind::None => builder.put(change.key, change.meta, None, change.seq, change.hlc),
             }
             let home = Home { volume, segment: 0, bytes: (builder.bytes() - before) as u32 };
-            let mut row = row_of(change, home, 0);
+            let mut row = if change.delete { None } else { row_of(change, home, 0) };
             if let Some(BodyRef::Inline(inline)) = row.as_mut().map(|row| &mut row.body) {
                 inline.offset = inline_at as u64;
             }
@@ -231,9 +232,11 @@ fn counts(pg: &Pg, change: &Change<'_>, segment: LogSegment) -> bool {
     if pg.pending.contains_key(change.key) {
         return false;
     }
+    if change.delete {
+        // A damaged run may lack the tombstone: without it the next start would find the row that it hides.
+        return pg.state == PgState::NeedsRepair && pg.index.get(change.key).is_none();
+    }
     pg.index.get(change.key).is_some_and(|row| {
-        !change.delete
-            && row.seq == change.seq
-            && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
+        row.seq == change.seq && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
     })
 }

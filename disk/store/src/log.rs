@@ -11,7 +11,7 @@ use stria_env::sync::Notify;
 
 use crate::{error::StoreError, map::SEGMENT_LOG2_MIN, row::Row};
 
-/// A frame is closed when its records reach this.
+/// A frame is closed when its records reach this, or half a segment.
 pub(crate) const FRAME_BYTES_TARGET: u64 = 1 << 20;
 /// Largest record, and so largest frame.
 pub(crate) const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -19,7 +19,8 @@ pub(crate) const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// Room a frame needs beyond its records: header and padding.
 pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 8192;
 
-const _: () = assert!(2 * FRAME_BYTES_TARGET <= 1 << SEGMENT_LOG2_MIN, "a full frame fits into any segment");
+const _: () =
+    assert!(2 * FRAME_OVERHEAD_BYTES <= 1 << SEGMENT_LOG2_MIN, "a full frame fits into any segment");
 
 /// When a commit completes, and when the device is flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +186,7 @@ pub(crate) struct Log {
     /// Highest `durable_upto` on the device.
     pub(crate) proven_seq: u64,
     pub(crate) unflushed_bytes: u64,
+    frame_bytes_target: u64,
     pub(crate) failed: bool,
     pub(crate) stopping: bool,
     pub(crate) writer_gone: bool,
@@ -196,7 +198,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Continues after frame `next_seq - 1`, in a fresh segment as soon as there is a frame to write.
-    pub(crate) fn new(unsealed: Vec<(u32, u32)>, next_seq: u64, prev_hash: u64) -> Self {
+    pub(crate) fn new(unsealed: Vec<(u32, u32)>, next_seq: u64, prev_hash: u64, segment_bytes: u64) -> Self {
         // After a crash nothing proves the last frame yet: a marker in the new segment will.
         let proven_seq = if unsealed.iter().any(|(_, end)| *end > 0) { 0 } else { next_seq - 1 };
         let current = FrameFate::pending();
@@ -213,6 +215,7 @@ impl Log {
             flushed_seq: next_seq - 1,
             proven_seq,
             unflushed_bytes: 0,
+            frame_bytes_target: FRAME_BYTES_TARGET.min(segment_bytes / 2),
             failed: false,
             stopping: false,
             writer_gone: false,
@@ -248,7 +251,7 @@ impl Log {
             fate.decide(FrameState::Failed);
             return fate;
         }
-        if self.open.bytes > 0 && self.open.bytes + bytes > FRAME_BYTES_TARGET {
+        if self.open.bytes > 0 && self.open.bytes + bytes > self.frame_bytes_target {
             self.closed.push_back(std::mem::replace(&mut self.open, OpenFrame::new()));
         }
         record.at = self.open.bytes;

@@ -18,8 +18,6 @@ const EXTENT_BYTES: usize = 16;
 /// Largest manifest: it lies in one piece, and any segment has room for two.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
-const _: () = assert!(2 * MANIFEST_BYTES_MAX <= 1 << crate::map::SEGMENT_LOG2_MIN);
-
 /// One PG as a manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -1,13 +1,15 @@
 //! The device map: what each segment of a volume is for. Layout: docs/format/volume.md.
 
-use stria_base::{VolumeId, checksum::crc32c_seeded, hash::hash64, units::align_up};
+use stria_base::{
+    VolumeId, checksum::crc32c_seeded, hash::hash64, limits::INLINE_BYTES_MAX, units::align_up,
+};
 
 use crate::superblock::HEADER_BYTES;
 
 /// Binary logarithm of the bytes of a segment, unless the volume was made with another.
 pub const SEGMENT_LOG2_DEFAULT: u32 = 26;
-/// Smallest: a segment holds at least two frames of the size at which they are closed.
-pub const SEGMENT_LOG2_MIN: u32 = 21;
+/// Smallest: a record of the longest key, metadata and inline body fits.
+pub const SEGMENT_LOG2_MIN: u32 = 17;
 /// Largest: `end` of a map entry is 32 bits wide and keeps one value for "open".
 pub const SEGMENT_LOG2_MAX: u32 = 30;
 /// Where the two slots lie.
@@ -23,6 +25,7 @@ const ENTRY_BYTES: usize = 16;
 
 const _: () =
     assert!(SLOT_OFFSETS[1] + SLOT_BYTES_MAX <= HEADER_BYTES - 8192, "slots end before the superblocks");
+const _: () = assert!(1 << SEGMENT_LOG2_MIN > 2 * INLINE_BYTES_MAX, "a full record fits into any segment");
 
 /// What a segment is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +132,12 @@ impl DeviceMap {
         out
     }
 
+    /// Bytes a slot takes according to its head, which nothing has verified yet.
+    pub fn bytes_claimed(head: &[u8; HEAD_BYTES]) -> usize {
+        let count = u32::from_le_bytes([head[16], head[17], head[18], head[19]]) as usize;
+        HEAD_BYTES + count.min(SEGMENTS_MAX) * ENTRY_BYTES
+    }
+
     /// Decodes a slot.
     pub fn decode(bytes: &[u8], uuid: u128, volume: VolumeId) -> Option<Self> {
         let head = bytes.first_chunk::<HEAD_BYTES>()?;
@@ -204,6 +213,6 @@ mod tests {
             assert_eq!(geometry.segment_of(geometry.offset(segment)), segment);
             assert_eq!(geometry.segment_of(geometry.offset(segment) + geometry.segment_bytes() - 1), segment);
         }
-        assert_eq!((Geometry::new(20), Geometry::new(31)), (None, None));
+        assert_eq!((Geometry::new(16), Geometry::new(31)), (None, None));
     }
 }

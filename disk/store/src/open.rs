@@ -10,7 +10,7 @@ use std::{
 };
 
 use stria_base::{HlcClock, PgId, VolumeId};
-use stria_env::{Disk, Env, sync::Notify};
+use stria_env::{Disk, Env, disk::BLOCK_BYTES, sync::Notify};
 
 use crate::{
     checkpoint::Checkpoints,
@@ -18,7 +18,7 @@ use crate::{
     index::{MemoryIndex, MetaIndex},
     log::{Log, SyncPolicy},
     log_writer::FRAME_BUFFER_BYTES,
-    map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_BYTES_MAX, SLOT_OFFSETS},
+    map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_OFFSETS},
     pins::Pins,
     recover::Base,
     replay::{PgRows, Slot, VolumeReplay, put},
@@ -44,7 +44,7 @@ pub async fn format_volume<E: Env>(
     format_volume_sized(env, disk, identity, SEGMENT_LOG2_DEFAULT).await
 }
 
-/// As [`format_volume`], with segments of `1 << segment_log2` bytes, 2 MiB to 1 GiB. All volumes of a store
+/// As [`format_volume`], with segments of `1 << segment_log2` bytes, 128 KiB to 1 GiB. All volumes of a store
 /// are made alike.
 ///
 /// # Errors
@@ -119,7 +119,7 @@ pub(crate) async fn read_map<E: Env>(
     let (uuid, volume) = (info.identity.store_uuid, info.identity.volume);
     let mut newest: Option<(DeviceMap, usize)> = None;
     for (number, slot) in SLOT_OFFSETS.into_iter().enumerate() {
-        let bytes = match read_padded(env, disk, volume, slot, SLOT_BYTES_MAX as usize).await {
+        let bytes = match read_slot(env, disk, volume, slot).await {
             Ok(bytes) => bytes,
             Err(StoreError::Io { .. }) => continue,
             Err(other) => return Err(other),
@@ -131,6 +131,21 @@ pub(crate) async fn read_map<E: Env>(
         }
     }
     newest.ok_or(StoreError::NoMap { volume })
+}
+
+/// A slot as far as its head says that it goes: most volumes need one page of the 1 MiB.
+async fn read_slot<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    volume: VolumeId,
+    slot: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let page = read_padded(env, disk, volume, slot, BLOCK_BYTES as usize).await?;
+    let claimed = DeviceMap::bytes_claimed(page.first_chunk().expect("a page holds a head"));
+    if claimed <= page.len() {
+        return Ok(page);
+    }
+    read_padded(env, disk, volume, slot, claimed).await
 }
 
 /// Space on one volume that rows name.
@@ -189,7 +204,8 @@ impl<E: Env> Store<E> {
         }
         // The new segment is taken with the first frame, not here: extents in use are not known before they
         // are adopted, and a full volume has to open.
-        let log = Log::new(mine[0].open_ends.clone(), mine[0].next_seq, mine[0].prev_hash);
+        let segment_bytes = mine[0].info.geometry.segment_bytes();
+        let log = Log::new(mine[0].open_ends.clone(), mine[0].next_seq, mine[0].prev_hash, segment_bytes);
         let mut live_log_bytes = 0;
         let pgs = pgs.into_iter().map(|rows| {
             rows.map(|rows| {

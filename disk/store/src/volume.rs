@@ -17,7 +17,7 @@ use crate::{
     error::StoreError,
     map::{DeviceMap, Geometry, SEGMENTS_MAX, SLOT_OFFSETS, Segment},
     row::Extent,
-    superblock::{self, COPY_OFFSETS, HEADER_BYTES, VolumeInfo},
+    superblock::{self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeInfo},
     volumes::Volumes,
 };
 
@@ -391,19 +391,40 @@ fn seal(map: &mut DeviceMap, ends: &[(u32, u32)]) {
     }
 }
 
-/// Writes the four superblock copies: two, flush, the other two, flush.
+/// Writes the four superblock copies: two, flush, the other two, flush. Those that are not of the epoch that
+/// counts come first: a cut in an earlier write left them behind, and two that agree have to stay.
 pub(crate) async fn write_superblock<E: Env>(
     volumes: &Volumes<E>,
     info: &VolumeInfo,
 ) -> Result<(), StoreError> {
     let volume = info.identity.volume;
-    for (copy, offset) in COPY_OFFSETS.into_iter().enumerate() {
-        write_padded(volumes, volume, offset, &superblock::encode(info, copy as u32)).await?;
-        if copy % 2 == 1 {
+    let copies = superblock_copies(volumes, volume).await?;
+    let counts = superblock::elect(&copies).ok();
+    let mut order = [0, 1, 2, 3];
+    order.sort_by_key(|copy: &usize| copies[*copy].ok().filter(|info| Some(*info) == counts).is_some());
+    for (nth, copy) in order.into_iter().enumerate() {
+        write_padded(volumes, volume, COPY_OFFSETS[copy], &superblock::encode(info, copy as u32)).await?;
+        if nth % 2 == 1 {
             volumes.flush(volume).await?;
         }
     }
     Ok(())
+}
+
+/// The copies as they are now; one that cannot be read is as bad as one that does not verify.
+async fn superblock_copies<E: Env>(
+    volumes: &Volumes<E>,
+    volume: VolumeId,
+) -> Result<[Result<VolumeInfo, BadCopy>; 4], StoreError> {
+    let mut copies = [Err(BadCopy::Hurt); 4];
+    for (number, offset) in COPY_OFFSETS.into_iter().enumerate() {
+        let buf = patient_buf(&volumes.env, SUPERBLOCK_BYTES).await;
+        let (result, buf) = volumes.disk(volume)?.read(offset, buf).await;
+        if result.is_ok() {
+            copies[number] = superblock::decode(&buf, number as u32);
+        }
+    }
+    Ok(copies)
 }
 
 /// Writes bytes of a multiple of 4 KiB through buffers of at most 64 KiB.

@@ -177,6 +177,7 @@ impl Life {
         let bytes = self.rng(|rng| match rng.below(8) {
             0 if !in_extents => 0,
             1 => rng.between(1, 200),
+            2..=4 => rng.between(1, u64::from(most) / 8 + 2),
             _ => rng.between(1, u64::from(most)),
         }) as u32;
         let value = self.new_value(bytes, in_extents);
@@ -363,7 +364,7 @@ impl Life {
         while self.ops_left.get() > 0 {
             self.ops_left.set(self.ops_left.get() - 1);
             let pause = self.rng(|rng| if rng.chance(1, 30) { 150_000_000 } else { rng.below(2_000_000) });
-            self.node.envs[usize::from(core)].sleep(pause).await;
+            self.node.envs[usize::from(core)].sleep(pause * self.plan.calm).await;
             let done = match self.rng(|rng| rng.below(100)) {
                 0..=44 => self.put(core).await,
                 45..=54 => self.delete(core).await,
@@ -392,7 +393,7 @@ impl Life {
         let faults = &self.plan.faults;
         let faulty = faults.write_error_one_in > 0 || faults.flush_error_one_in > 0;
         let excused = match error {
-            StoreError::Full => self.plan.disk_bytes < 100 << 20,
+            StoreError::Full => self.plan.is_small,
             StoreError::NoBuffer => self.plan.refuse_buffers > 0,
             StoreError::Failed | StoreError::Io { .. } => faulty,
             StoreError::ReadOnly { pg } => self.node.needs_repair(*pg),
@@ -405,7 +406,7 @@ impl Life {
     pub async fn checkpoints(self: Rc<Self>) {
         loop {
             let pause = self.rng(|rng| rng.between(100_000, 20_000_000));
-            self.node.envs[0].sleep(pause).await;
+            self.node.envs[0].sleep(pause * self.plan.calm).await;
             let core = self.rng(|rng| rng.below(u64::from(self.node.cores()))) as usize;
             if self.rng(|rng| rng.chance(1, 2)) {
                 self.node.exchange_progress(core);
@@ -428,7 +429,7 @@ impl Life {
     pub async fn housekeeping(self: Rc<Self>) {
         loop {
             let pause = self.rng(|rng| rng.between(500_000, 30_000_000));
-            self.node.envs[0].sleep(pause).await;
+            self.node.envs[0].sleep(pause * self.plan.calm).await;
             self.node.exchange_frees();
             if !self.plan.cleans {
                 continue;

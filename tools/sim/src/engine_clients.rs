@@ -210,6 +210,7 @@ impl EngineLife {
         self.rng(|rng| match rng.below(6) {
             0 => 0,
             1..=3 => rng.between(1, 5_000),
+            4 => rng.between(5_001, 20_000),
             _ => rng.between(5_001, 150_000),
         }) as u32
     }
@@ -413,7 +414,7 @@ impl EngineLife {
         while self.ops_left.get() > 0 {
             self.ops_left.set(self.ops_left.get() - 1);
             let pause = self.rng(|rng| rng.below(1_500_000));
-            self.node.envs[usize::from(core)].sleep(pause).await;
+            self.node.envs[usize::from(core)].sleep(pause * self.plan.calm).await;
             let what = self.rng(|rng| rng.below(10));
             if what == 9 {
                 self.list().await;
@@ -443,7 +444,7 @@ impl EngineLife {
     pub async fn housekeeping(self: Rc<Self>) {
         loop {
             let pause = self.rng(|rng| rng.between(500_000, 10_000_000));
-            self.node.envs[0].sleep(pause).await;
+            self.node.envs[0].sleep(pause * self.plan.calm).await;
             self.node.exchange_frees();
             let core = self.rng(|rng| rng.below(u64::from(self.node.cores()))) as usize;
             self.node.clean(core).await.unwrap_or_else(|error| panic!("cleaning: {error}"));

@@ -25,7 +25,7 @@ use crate::{
     node::{self, Machine},
     oplog,
     plan::{CORES_MAX, Plan},
-    store_run::{Outcome, SEGMENT_LOG2},
+    store_run::Outcome,
     world::{SimDisk, SimEnv, World},
 };
 
@@ -66,7 +66,7 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
     plan.refuse_buffers = 0;
     oplog::describe(&format!("{plan:?}"));
     let disks = (0..CORES_MAX).map(|i| SimDisk::new(world.clone(), u64::from(i), plan.disk_bytes)).collect();
-    let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: SEGMENT_LOG2 };
+    let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: plan.segment_log2 };
     let model: Rc<RefCell<EngineModel>> = Rc::default();
     let mut outcome = Outcome::default();
     let mut cores = plan.cores;
@@ -86,6 +86,7 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
     }
     outcome.trace = machine.world.trace();
     outcome.acked = model.borrow().acked;
+    outcome.simulated_ns = machine.world.now_ns();
     outcome
 }
 

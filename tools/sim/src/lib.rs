@@ -10,6 +10,7 @@
 )]
 
 pub mod clients;
+pub mod crash;
 pub mod engine_clients;
 pub mod engine_run;
 pub mod model;

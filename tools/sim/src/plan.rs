@@ -33,8 +33,14 @@ pub struct Plan {
     pub extent_bytes_max: u32,
     /// Of 100 puts, how many go to extents.
     pub extents_percent: u64,
+    /// Binary logarithm of a segment.
+    pub segment_log2: u32,
     /// Size each drive can grow to, bytes.
     pub disk_bytes: u64,
+    /// Whether the drives may run full.
+    pub is_small: bool,
+    /// What pauses are multiplied with: between operations a calm node does what only an idle one does.
+    pub calm: u64,
     /// What goes wrong on the drives.
     pub faults: Faults,
     /// One in so many requests for a buffer is refused; 0 for none.
@@ -45,6 +51,8 @@ pub struct Plan {
     pub ops: u64,
     /// Log after which a checkpoint is due, bytes.
     pub checkpoint_log_bytes: u64,
+    /// Whether any is written while the node runs.
+    pub checkpoints: bool,
     /// Whether checkpoints are also written when none is due.
     pub checkpoints_eagerly: bool,
     /// Whether the log is cleaned.
@@ -65,12 +73,15 @@ impl Plan {
             8 => SyncPolicy::Periodic { ms: rng.between(1, 50) },
             _ => SyncPolicy::None,
         };
-        let small_disk = rng.chance(1, 5);
-        let disk_segments = if small_disk { rng.between(5, 12) } else { 512 };
+        let is_small = rng.chance(1, 5);
+        let disk_segments = if is_small { rng.between(5, 12) } else { 512 };
+        // Small segments roll and are cleaned after few bytes.
+        let segment_log2 = *rng.pick(&[17, 17, 17, 17, 17, 18, 18, 21]);
+        let segment_bytes = 1 << segment_log2;
         let rolls = rng.chance(1, 2);
         let faulty = rng.chance(1, 4);
         let lives = rng.between(2, 7) as u32;
-        Self {
+        let plan = Self {
             pg_count: rng.between(3, 12) as u16,
             keys: *rng.pick(&[6, 20, 60]),
             cores: rng.between(1, u64::from(CORES_MAX) + 1) as u16,
@@ -78,19 +89,73 @@ impl Plan {
             sync,
             flush_method: *rng.pick(&[FlushMethod::Flush, FlushMethod::Durable]),
             clients: rng.between(1, 6) as u16,
-            inline_bytes_max: if rolls { 400_000 } else { 6_000 },
-            extent_bytes_max: *rng.pick(&[20_000, 200_000, 1_500_000]),
+            inline_bytes_max: if rolls { segment_bytes as u32 / 5 } else { 6_000 },
+            extent_bytes_max: *rng
+                .pick(&[20_000, 20_000, 100_000, 300_000, 1_500_000])
+                .min(&(3 * segment_bytes as u32)),
             extents_percent: *rng.pick(&[5, 30, 60]),
-            disk_bytes: 4 * MIB + disk_segments * 2 * MIB,
+            segment_log2,
+            disk_bytes: 4 * MIB + disk_segments * segment_bytes,
+            is_small,
+            calm: *rng.pick(&[1, 1, 1, 30, 1_000]),
             faults: if faulty { Self::faults(rng) } else { Faults::default() },
             refuse_buffers: if rng.chance(1, 5) { rng.between(3, 200) } else { 0 },
             lives,
             ops: (ops / u64::from(lives)).max(5),
-            checkpoint_log_bytes: rng.between(1 << 16, 4 << 20),
+            checkpoint_log_bytes: rng.between(segment_bytes / 32, 2 * segment_bytes),
+            checkpoints: true,
             checkpoints_eagerly: rng.chance(2, 3),
             cleans_eagerly: rng.chance(2, 5),
             cleans_only: rng.chance(1, 2).then(|| rng.below(u64::from(CORES_MAX)) as u16),
-            cleans: small_disk || rng.chance(3, 4),
+            cleans: is_small || rng.chance(3, 4),
+        };
+        match rng.below(10) {
+            0..=1 => plan.without_checkpoints(rng),
+            2 => plan.filling_up(rng),
+            _ => plan,
+        }
+    }
+
+    /// Only the log says what there is, over many segments and perhaps several numbers of cores: a start depends
+    /// on every frame.
+    fn without_checkpoints(self, rng: &mut Rng) -> Self {
+        let segment_log2 = 17;
+        Self {
+            keys: 60,
+            sync: SyncPolicy::Always,
+            inline_bytes_max: (1 << segment_log2) / 5,
+            extents_percent: 5,
+            extent_bytes_max: 20_000,
+            segment_log2,
+            disk_bytes: 4 * MIB + (512 << segment_log2),
+            is_small: false,
+            calm: 1,
+            faults: Faults::default(),
+            lives: rng.between(2, 4) as u32,
+            checkpoints: false,
+            cleans: false,
+            ..self
+        }
+    }
+
+    /// Bodies fill drives of a few segments, and life after life takes from what is kept for the log.
+    fn filling_up(self, rng: &mut Rng) -> Self {
+        let (segment_log2, lives) = (17, rng.between(6, 12) as u32);
+        Self {
+            cores: 1,
+            changes_cores: false,
+            keys: 60,
+            sync: SyncPolicy::Always,
+            inline_bytes_max: 2_000,
+            extents_percent: 80,
+            extent_bytes_max: 100_000,
+            segment_log2,
+            disk_bytes: 4 * MIB + (rng.between(5, 8) << segment_log2),
+            is_small: true,
+            lives,
+            ops: self.ops * u64::from(self.lives) / u64::from(lives),
+            cleans: rng.chance(1, 3),
+            ..self
         }
     }
 

@@ -4,7 +4,10 @@
 //! Invariant: one fault per run, of a kind the store promises to survive or to report. Runs on the
 //! simulator's thread.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use stria_base::{PgId, VolumeId};
 use stria_store::{BodyRef, Extent, StoreError, SyncPolicy};
@@ -17,20 +20,27 @@ use crate::{
     store_run::Run,
 };
 
-/// Superblock copies and device map slots: offset and the bytes that count at least.
-const PAGES: [(u64, u64); 6] = [
+/// Where segments begin.
+const HEADER_BYTES: u64 = 4 << 20;
+/// Superblock copies and, as often, device map slots: offset and the bytes that count at least.
+const PAGES: [(u64, u64); 8] = [
     (0, 4096),
     (4096, 4096),
-    ((4 << 20) - 8192, 4096),
-    ((4 << 20) - 4096, 4096),
+    (HEADER_BYTES - 8192, 4096),
+    (HEADER_BYTES - 4096, 4096),
+    (1 << 20, 80),
+    (2 << 20, 80),
     (1 << 20, 80),
     (2 << 20, 80),
 ];
 
 pub(crate) fn run(run: &mut Run, node: Node) {
-    let crash = run.plan.sync == SyncPolicy::Always && run.world().rng(|rng| rng.chance(1, 2));
+    let only_log = !run.plan.checkpoints;
+    let crash = run.plan.sync == SyncPolicy::Always && (only_log || run.world().rng(|rng| rng.chance(1, 2)));
     let life = live(run, node);
-    let kind = run.world().rng(|rng| rng.below(6));
+    let kind = run
+        .world()
+        .rng(|rng| if only_log && rng.chance(3, 4) { 0 } else { *rng.pick(&[0, 1, 2, 2, 3, 4, 5]) });
     let victim = victim(run, &life, crash, kind == 1);
     if kind > 2 {
         checkpoint_all(run, &life.node);
@@ -130,11 +140,26 @@ fn checkpoint_all(run: &Run, node: &Node) {
     };
     match run.world().run(written).expect("checkpoints end") {
         Ok(()) => {}
-        Err(StoreError::Full) if run.plan.disk_bytes < 100 << 20 => {}
+        Err(StoreError::Full) if run.plan.is_small => {}
         // What rot took is not cleaned away.
         Err(StoreError::Corrupt { .. }) => {}
         Err(error) => panic!("a checkpoint failed: {error}"),
     }
+}
+
+/// Cleans what may be cleaned of every log, worth it or not.
+fn clean_all(run: &Run, node: &Node) {
+    const SEGMENTS_MAX: usize = 8;
+    let node = node.clone();
+    let cleaning = async move {
+        for core in 0..node.stores.len() {
+            for pick in 0..SEGMENTS_MAX {
+                // A segment that rot has hurt stays.
+                let _ = node.clean_eagerly(core, pick, None).await;
+            }
+        }
+    };
+    run.world().run(cleaning).expect("cleaning ends");
 }
 
 /// What needs repair still does after checkpoints and another restart, with the same rows.
@@ -143,6 +168,7 @@ fn stays(run: &mut Run, node: &Node, cores: u16) {
     let pgs = || (0..pg_count).map(PgId);
     let before: Vec<_> = pgs().map(|pg| (node.needs_repair(pg), rows(node, pg))).collect();
     checkpoint_all(run, node);
+    clean_all(run, node);
     let mut end = run.crash();
     let node = run.bring_up(cores, &mut end);
     for (pg, (needs_repair, rows_before)) in pgs().zip(before) {
@@ -202,8 +228,22 @@ fn victim(run: &Run, life: &Life, crash: bool, in_extents: bool) -> Option<Victi
             }
         }
     }
+    if run.world().rng(|rng| rng.chance(1, 2)) {
+        keep_last_of_segments(&mut found, run.plan.segment_log2);
+    }
     let pick = run.world().rng(|rng| rng.below(found.len().max(1) as u64)) as usize;
     (pick < found.len()).then(|| found.swap_remove(pick))
+}
+
+/// Of each segment the last: nothing behind it in its segment proves it.
+fn keep_last_of_segments(found: &mut Vec<Victim>, segment_log2: u32) {
+    let mut last: BTreeMap<(VolumeId, u64), u64> = BTreeMap::new();
+    let segment = |victim: &Victim| (victim.volume, (victim.offset - HEADER_BYTES) >> segment_log2);
+    for victim in &*found {
+        let high = last.entry(segment(victim)).or_default();
+        *high = victim.offset.max(*high);
+    }
+    found.retain(|victim| last[&segment(victim)] == victim.offset);
 }
 
 fn is_proven(life: &Life, key: Key, id: u64) -> bool {

@@ -25,8 +25,6 @@ use crate::{
     world::{Faults, SimDisk, World},
 };
 
-/// Segments of simulated volumes: small, so that logs roll and are cleaned often.
-pub const SEGMENT_LOG2: u32 = 21;
 /// More polls than any life needs.
 const STEPS_STUCK: u64 = 20_000_000;
 
@@ -47,6 +45,8 @@ pub struct Outcome {
     pub checkpoints: u64,
     /// Restarts that read runs.
     pub from_runs: u64,
+    /// Simulated time, nanoseconds.
+    pub simulated_ns: u64,
 }
 
 pub(crate) struct Run {
@@ -67,7 +67,7 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
     oplog::describe(&format!("{plan:?}"));
     let disks =
         (0..CORES_MAX).map(|index| SimDisk::new(world.clone(), u64::from(index), plan.disk_bytes)).collect();
-    let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: SEGMENT_LOG2 };
+    let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: plan.segment_log2 };
     let mut run = Run { machine, plan, model: Rc::default(), outcome: Outcome::default() };
     let mut cores = run.plan.cores;
     let mut end = End::Orderly;
@@ -82,6 +82,7 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
     run.finish(cores, end);
     run.outcome.trace = run.world().trace();
     run.outcome.acked = run.model.borrow().acked;
+    run.outcome.simulated_ns = run.world().now_ns();
     run.outcome
 }
 
@@ -197,7 +198,9 @@ impl Run {
             }
         }
         self.world().spawn(life.clone().housekeeping());
-        self.world().spawn(life.clone().checkpoints());
+        if self.plan.checkpoints {
+            self.world().spawn(life.clone().checkpoints());
+        }
         life
     }
 
@@ -222,7 +225,9 @@ impl Run {
         }
         if all_done() && !is_aimed {
             self.check_space(&life);
-            if world.rng(|rng| rng.chance(1, 2)) && self.shut_down(&life.node) {
+            // A shutdown writes a checkpoint.
+            let stops = self.plan.checkpoints && world.rng(|rng| rng.chance(1, 2));
+            if stops && self.shut_down(&life.node) {
                 self.note("shut down", 0);
                 self.go_down();
                 return End::Orderly;
@@ -237,11 +242,15 @@ impl Run {
     fn run_to_header_write(&self) {
         const STEPS_MAX: u64 = 5_000;
         let world = self.world();
-        let count = || self.machine.disks.iter().map(SimDisk::header_writes).sum::<u64>();
-        let wanted = count() + world.rng(|rng| rng.between(1, 9));
+        let at_superblock = world.rng(|rng| rng.chance(1, 2));
+        let of = if at_superblock { SimDisk::superblock_writes } else { SimDisk::header_writes };
+        let count = || self.machine.disks.iter().map(of).sum::<u64>();
+        // The second copy is what makes a superblock count.
+        let writes = if at_superblock { 2 } else { world.rng(|rng| rng.between(1, 9)) };
+        let wanted = count() + writes;
         let limit = world.steps() + STEPS_MAX;
         world.run_until(|| count() >= wanted || world.steps() >= limit);
-        let limit = world.steps() + world.rng(|rng| rng.below(30));
+        let limit = world.steps() + world.rng(|rng| rng.below(if at_superblock { 8 } else { 30 }));
         world.run_until(|| world.steps() >= limit);
     }
 
@@ -278,7 +287,7 @@ impl Run {
         if failed || self.plan.sync != SyncPolicy::Always {
             return;
         }
-        let (used, named) = space(node);
+        let (used, named) = space(node, self.plan.segment_log2);
         assert_eq!(used, named, "bytes of extents in use and bytes that rows name");
     }
 
@@ -305,10 +314,10 @@ impl Run {
         match self.world().run(emptying).expect("deleting ends") {
             Ok(()) => {}
             // Restarts at the low mark may use up the reserve; then only growth helps (docs/reliability.md).
-            Err(StoreError::Full) if self.plan.disk_bytes < 100 << 20 => return,
+            Err(StoreError::Full) if self.plan.is_small => return,
             Err(error) => panic!("deleting everything failed: {error}"),
         }
-        let (used, named) = space(&life.node);
+        let (used, named) = space(&life.node, self.plan.segment_log2);
         assert_eq!((used, named), (0, 0), "bytes of extents in use and named after deleting everything");
         for store in &life.node.stores {
             let stats = store.stats();
@@ -324,11 +333,11 @@ impl Run {
 }
 
 /// Bytes of extents taken, and bytes of extents named by rows.
-fn space(node: &Node) -> (u64, u64) {
+fn space(node: &Node, segment_log2: u32) -> (u64, u64) {
     let (mut used, mut named) = (0, 0);
     for store in &node.stores {
         let stats = store.stats();
-        used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << SEGMENT_LOG2);
+        used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << segment_log2);
         used -= stats.checkpoints.run_bytes + stats.withheld_bytes;
         let in_use = store.extents_in_use().into_values();
         let extents = in_use.flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));

@@ -47,27 +47,39 @@ impl Value {
 
 /// Writes bytes `from..` of body number `body` into `out`.
 pub fn fill_body(body: u64, from: u64, out: &mut [u8]) {
-    let mut at = 0;
-    while at < out.len() {
-        let place = from + at as u64;
-        let word = mix(body, place / 8).to_le_bytes();
-        let within = (place % 8) as usize;
-        let take = (8 - within).min(out.len() - at);
-        out[at..at + take].copy_from_slice(&word[within..within + take]);
-        at += take;
+    let lead = (from.wrapping_neg() % 8).min(out.len() as u64) as usize;
+    let (head, rest) = out.split_at_mut(lead);
+    fill_within(body, from, head);
+    let first = (from + lead as u64) / 8;
+    let mut words = rest.chunks_exact_mut(8);
+    let count = words.len() as u64;
+    for (place, word) in (first..).zip(&mut words) {
+        word.copy_from_slice(&word_of(body, place).to_le_bytes());
     }
+    fill_within(body, (first + count) * 8, words.into_remainder());
+}
+
+/// A part of one word.
+fn fill_within(body: u64, from: u64, out: &mut [u8]) {
+    let within = (from % 8) as usize;
+    out.copy_from_slice(&word_of(body, from / 8).to_le_bytes()[within..within + out.len()]);
+}
+
+/// Differs by body and by place; no multiplication per word, so that a loop over it is a vector loop.
+fn word_of(body: u64, place: u64) -> u64 {
+    let z = body.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ place.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    z ^ (z >> 29)
 }
 
 /// Whether `bytes` are those of body number `body` from `from`.
 #[must_use]
 pub fn is_body(body: u64, from: u64, bytes: &[u8]) -> bool {
-    let mut want = vec![0; bytes.len()];
-    fill_body(body, from, &mut want);
-    want == bytes
-}
-
-fn mix(body: u64, word: u64) -> u64 {
-    let mut z = body.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    z = (z ^ (z >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z ^ (z >> 29)
+    // Piece by piece, so that what it is compared with stays near.
+    const PIECE_BYTES: usize = 4096;
+    let mut want = [0; PIECE_BYTES];
+    bytes.chunks(PIECE_BYTES).enumerate().all(|(nth, piece)| {
+        let want = &mut want[..piece.len()];
+        fill_body(body, from + (nth * PIECE_BYTES) as u64, want);
+        *want == *piece
+    })
 }

@@ -11,6 +11,7 @@ mod crash;
 mod loom;
 mod planted;
 mod run;
+mod simulator;
 mod tidy;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
   planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
+                     (with --crash-states: the crash enumerator has to, within what CI looks at)
+  crash-states       every state a power cut can leave of short sequences of operations [--full] [--jobs N]
   loom [NAME]        every interleaving of what cores share, then planted wrong orderings: each has to be seen
   tidy               house rules: headers, lengths, floors, documents that name code
   clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(rest),
         "ci-step" => ci::step(rest),
         "planted" => planted::run(rest),
+        "crash-states" => simulator::crash_states(rest),
         "loom" => loom::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),

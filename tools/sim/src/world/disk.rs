@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     future::Future,
     io,
     rc::Rc,
@@ -14,12 +13,21 @@ use std::{
 
 use stria_env::{Disk, Durability, disk::BLOCK_BYTES};
 
-use super::{env::SimBuf, executor::World, rng::Rng};
+use super::{
+    env::SimBuf,
+    executor::World,
+    record::{DiskImage, Recorder},
+    rng::Rng,
+};
 
-const SECTOR_BYTES: usize = 512;
-const PAGE_BYTES: u64 = BLOCK_BYTES;
+/// What a drive writes whole.
+pub const SECTOR_BYTES: usize = 512;
+/// What an operation is a multiple of.
+pub const PAGE_BYTES: usize = BLOCK_BYTES as usize;
 /// Superblocks and device maps lie below.
 const HEADER_BYTES: u64 = 4 << 20;
+/// The two superblock copies that are written first.
+const FIRST_COPIES_BYTES: u64 = 8192;
 
 /// What may go wrong while the node runs. Each is "one in n operations", 0 for never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,17 +42,21 @@ pub struct Faults {
     pub slow_one_in: u64,
 }
 
+/// Shared between the media, writes on their way to it and copies of it: content is copied once, when written.
+pub type Page = Rc<[u8; PAGE_BYTES]>;
+
 struct Unflushed {
     number: u64,
     offset: u64,
-    bytes: Vec<u8>,
+    pages: Vec<Page>,
     is_complete: bool,
     /// A flush that failed gave it up: it can be read while the process lives, and is on no medium.
     is_given_up: bool,
 }
 
 struct Media {
-    pages: BTreeMap<u64, Box<[u8]>>,
+    /// By number; `None` and what lies behind reads as zeros.
+    pages: Vec<Option<Page>>,
     unflushed: Vec<Unflushed>,
     next_number: u64,
     len_bytes: u64,
@@ -54,6 +66,7 @@ struct Media {
     broken: (u64, u64),
     writes: u64,
     header_writes: u64,
+    superblock_writes: u64,
     flushes: u64,
     failed_flushes: u64,
 }
@@ -66,37 +79,79 @@ pub struct SimDisk {
     media: Rc<RefCell<Media>>,
     /// Failed flushes this descriptor was told of.
     seen_failed: Rc<Cell<u64>>,
+    recorder: Option<Rc<Recorder>>,
+}
+
+/// A volume's content, for the recorder.
+pub(super) struct MediaRef(Rc<RefCell<Media>>);
+
+impl MediaRef {
+    /// What is durable, and the unflushed writes: first page and pages.
+    pub(super) fn state(&self) -> (DiskImage, impl Iterator<Item = (usize, Vec<Page>)>) {
+        let media = self.0.borrow();
+        let image = DiskImage { pages: media.pages.clone(), len_bytes: media.len_bytes };
+        let loose: Vec<_> =
+            media.unflushed.iter().map(|write| (page_of(write.offset), write.pages.clone())).collect();
+        (image, loose.into_iter())
+    }
 }
 
 impl Media {
-    fn put(&mut self, offset: u64, bytes: &[u8]) {
-        let mut at = 0;
-        while at < bytes.len() {
-            let (page, within) = page_of(offset + at as u64);
-            let take = (PAGE_BYTES as usize - within).min(bytes.len() - at);
-            let slot = self.pages.entry(page).or_insert_with(|| vec![0; PAGE_BYTES as usize].into());
-            slot[within..within + take].copy_from_slice(&bytes[at..at + take]);
-            at += take;
+    fn put(&mut self, offset: u64, pages: &[Page]) {
+        let first = page_of(offset);
+        self.reach(first + pages.len());
+        for (slot, page) in self.pages[first..].iter_mut().zip(pages) {
+            *slot = Some(page.clone());
         }
     }
 
-    fn get(&self, offset: u64, out: &mut [u8]) {
-        out.fill(0);
-        let end = offset + out.len() as u64;
-        for (page, bytes) in self.pages.range(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)) {
-            overlay(out, offset, page * PAGE_BYTES, bytes);
+    fn reach(&mut self, pages: usize) {
+        if self.pages.len() < pages {
+            self.pages.resize(pages, None);
         }
-        for write in &self.unflushed {
-            overlay(out, offset, write.offset, &write.bytes);
+    }
+
+    /// Changes bytes within one page.
+    fn patch(&mut self, offset: u64, bytes: &[u8]) {
+        let (page, within) = (page_of(offset), (offset % BLOCK_BYTES) as usize);
+        self.reach(page + 1);
+        let page = self.pages[page].get_or_insert_with(|| Rc::new([0; PAGE_BYTES]));
+        Rc::make_mut(page)[within..within + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// The page as reads see it, unflushed writes included.
+    fn page(&self, number: usize) -> Option<&Page> {
+        let cached = self.unflushed.iter().rev().find_map(|write| {
+            let nth = number.checked_sub(page_of(write.offset))?;
+            write.pages.get(nth)
+        });
+        cached.or_else(|| self.pages.get(number)?.as_ref())
+    }
+
+    fn get(&self, mut offset: u64, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            let within = (offset % BLOCK_BYTES) as usize;
+            let take = (PAGE_BYTES - within).min(out.len());
+            let (now, rest) = out.split_at_mut(take);
+            match self.page(page_of(offset)) {
+                Some(page) => now.copy_from_slice(&page[within..within + take]),
+                None => now.fill(0),
+            }
+            (offset, out) = (offset + take as u64, rest);
         }
     }
 
     /// The latest content wins over earlier cached writes of the same place.
-    fn put_durable(&mut self, number: u64, offset: u64, bytes: &[u8]) {
-        self.put(offset, bytes);
+    fn put_durable(&mut self, number: u64, offset: u64, pages: &[Page]) {
+        self.put(offset, pages);
+        let first = page_of(offset);
         for earlier in self.unflushed.iter_mut().filter(|write| write.number < number) {
-            let place = earlier.offset;
-            overlay(&mut earlier.bytes, place, offset, bytes);
+            let earlier_first = page_of(earlier.offset);
+            for (nth, slot) in earlier.pages.iter_mut().enumerate() {
+                if let Some(page) = (earlier_first + nth).checked_sub(first).and_then(|at| pages.get(at)) {
+                    *slot = page.clone();
+                }
+            }
         }
     }
 
@@ -106,23 +161,17 @@ impl Media {
             .partition(|write| covered.contains(&write.number));
         self.unflushed = rest;
         for write in done {
-            self.put_durable(write.number, write.offset, &write.bytes);
+            self.put_durable(write.number, write.offset, &write.pages);
         }
     }
 }
 
-fn page_of(offset: u64) -> (u64, usize) {
-    (offset / PAGE_BYTES, (offset % PAGE_BYTES) as usize)
+fn page_of(offset: u64) -> usize {
+    (offset / BLOCK_BYTES) as usize
 }
 
-/// Copies the part of `from` (which lies at `from_at`) that falls into `to` (which lies at `to_at`).
-fn overlay(to: &mut [u8], to_at: u64, from: u64, bytes: &[u8]) {
-    let start = to_at.max(from);
-    let end = (to_at + to.len() as u64).min(from + bytes.len() as u64);
-    if start < end {
-        let source = &bytes[(start - from) as usize..(end - from) as usize];
-        to[(start - to_at) as usize..(end - to_at) as usize].copy_from_slice(source);
-    }
+fn pages_of(bytes: &[u8]) -> Vec<Page> {
+    bytes.chunks_exact(PAGE_BYTES).map(|page| Rc::new(page.try_into().expect("whole pages"))).collect()
 }
 
 impl SimDisk {
@@ -130,7 +179,7 @@ impl SimDisk {
     #[must_use]
     pub fn new(world: Rc<World>, id: u64, len_bytes_max: u64) -> Self {
         let media = Media {
-            pages: BTreeMap::new(),
+            pages: Vec::new(),
             unflushed: Vec::new(),
             next_number: 0,
             len_bytes: 0,
@@ -139,10 +188,43 @@ impl SimDisk {
             broken: (0, 0),
             writes: 0,
             header_writes: 0,
+            superblock_writes: 0,
             flushes: 0,
             failed_flushes: 0,
         };
-        Self { world, id, media: Rc::new(RefCell::new(media)), seen_failed: Rc::default() }
+        Self { world, id, media: Rc::new(RefCell::new(media)), seen_failed: Rc::default(), recorder: None }
+    }
+
+    /// A volume with content, watched by `recorder` if there is one.
+    #[must_use]
+    pub fn of_image(
+        world: Rc<World>,
+        id: u64,
+        image: DiskImage,
+        len_bytes_max: u64,
+        recorder: Option<Rc<Recorder>>,
+    ) -> Self {
+        let disk = Self::new(world, id, len_bytes_max);
+        {
+            let mut media = disk.media.borrow_mut();
+            (media.pages, media.len_bytes) = (image.pages, image.len_bytes);
+        }
+        if let Some(recorder) = &recorder {
+            recorder.add(MediaRef(disk.media.clone()));
+        }
+        Self { recorder, ..disk }
+    }
+
+    /// What is durable now.
+    #[must_use]
+    pub fn image(&self) -> DiskImage {
+        MediaRef(self.media.clone()).state().0
+    }
+
+    fn snap(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.snap();
+        }
     }
 
     /// The volume opened once more: a descriptor of its own.
@@ -196,6 +278,12 @@ impl SimDisk {
         self.media.borrow().header_writes
     }
 
+    /// Writes of the first two superblock copies so far.
+    #[must_use]
+    pub fn superblock_writes(&self) -> u64 {
+        self.media.borrow().superblock_writes
+    }
+
     /// The power is cut: of each unflushed write all, nothing, or some sectors survive.
     pub fn power_cut(&self) {
         let mut media = self.media.borrow_mut();
@@ -225,7 +313,13 @@ impl SimDisk {
 
     /// Changes bytes at rest: rot.
     pub fn poke(&self, offset: u64, bytes: &[u8]) {
-        self.media.borrow_mut().put(offset, bytes);
+        let (mut media, mut at) = (self.media.borrow_mut(), 0);
+        while at < bytes.len() {
+            let place = offset + at as u64;
+            let take = (PAGE_BYTES - (place % BLOCK_BYTES) as usize).min(bytes.len() - at);
+            media.patch(place, &bytes[at..at + take]);
+            at += take;
+        }
     }
 
     fn latency_ns(&self) -> u64 {
@@ -274,11 +368,16 @@ impl SimDisk {
 fn survive(media: &mut Media, write: &Unflushed, fate: u64, rng: &mut Rng) {
     match fate {
         0 => {}
-        1 => media.put(write.offset, &write.bytes),
+        1 => media.put(write.offset, &write.pages),
         _ => {
-            for (index, sector) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
-                if rng.chance(1, 2) {
-                    media.put(write.offset + (index * SECTOR_BYTES) as u64, sector);
+            for (number, page) in write.pages.iter().enumerate() {
+                for (index, sector) in page.chunks_exact(SECTOR_BYTES).enumerate() {
+                    if rng.chance(1, 2) {
+                        media.patch(
+                            write.offset + (number * PAGE_BYTES + index * SECTOR_BYTES) as u64,
+                            sector,
+                        );
+                    }
                 }
             }
         }
@@ -329,10 +428,11 @@ impl Disk for SimDisk {
             assert!(offset + buf.len() as u64 <= media.len_bytes, "write behind the end at {offset}");
             media.writes += 1;
             media.header_writes += u64::from(offset < HEADER_BYTES);
+            media.superblock_writes += u64::from(offset < FIRST_COPIES_BYTES);
             let number = media.next_number;
             media.next_number += 1;
-            let bytes = buf.to_vec();
-            media.unflushed.push(Unflushed { number, offset, bytes, is_complete: false, is_given_up: false });
+            let pages = pages_of(&buf);
+            media.unflushed.push(Unflushed { number, offset, pages, is_complete: false, is_given_up: false });
             number
         };
         disk.world.note(disk.id, offset ^ buf.len() as u64);
@@ -344,6 +444,9 @@ impl Disk for SimDisk {
                 disk.failed_write(number);
                 return (Err(error()), buf);
             }
+            if durability == Durability::Durable {
+                disk.snap();
+            }
             let mut media = disk.media.borrow_mut();
             let index = media.unflushed.iter().position(|write| write.number == number);
             let index = index.expect("a write stays unflushed until it completes");
@@ -351,7 +454,7 @@ impl Disk for SimDisk {
                 Durability::Cached => media.unflushed[index].is_complete = true,
                 Durability::Durable => {
                     let write = media.unflushed.remove(index);
-                    media.put_durable(number, write.offset, &write.bytes);
+                    media.put_durable(number, write.offset, &write.pages);
                 }
             }
             drop(media);
@@ -376,6 +479,9 @@ impl Disk for SimDisk {
             let failed = disk.media.borrow().failed_flushes;
             if disk.seen_failed.replace(failed) != failed {
                 return Err(error());
+            }
+            if !covered.is_empty() {
+                disk.snap();
             }
             disk.media.borrow_mut().flush_numbers(&covered);
             Ok(())

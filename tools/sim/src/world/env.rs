@@ -1,7 +1,7 @@
 //! One simulated core's view of the world.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::Future,
     ops::{Deref, DerefMut},
     rc::Rc,
@@ -21,18 +21,52 @@ pub struct SimEnv {
     refuse_one_in: Rc<Cell<u64>>,
 }
 
-/// A buffer. Ordinary memory: nothing here needs alignment.
+/// A buffer. Ordinary memory: nothing here needs alignment. As in the product, what it was last used for is
+/// still in it.
 #[derive(Debug)]
 pub struct SimBuf {
     bytes: Vec<u8>,
     len: usize,
 }
 
+/// Buffers of one capacity that are kept for the next use.
+const BUFFERS_KEPT_MAX: usize = 16;
+
+thread_local! {
+    /// Returned buffers by the binary logarithm of their capacity.
+    static RETURNED: RefCell<[Vec<Vec<u8>>; 64]> = const { RefCell::new([const { Vec::new() }; 64]) };
+}
+
 impl SimBuf {
-    /// A buffer of `bytes` zeros.
+    /// A buffer of `bytes`, with whatever is in it.
     #[must_use]
-    pub fn zeroed(bytes: usize) -> Self {
-        Self { bytes: vec![0; bytes.next_multiple_of(BLOCK_BYTES as usize)], len: bytes }
+    pub fn new(bytes: usize) -> Self {
+        let capacity = bytes.next_multiple_of(BLOCK_BYTES as usize);
+        let class = capacity.next_power_of_two();
+        let returned = RETURNED.with_borrow_mut(|returned| returned[class.ilog2() as usize].pop());
+        let mut all = returned.unwrap_or_else(|| vec![0; class]);
+        // The capacity shows: it follows from what was asked for, not from what was returned.
+        all.resize(capacity, 0);
+        Self { bytes: all, len: bytes }
+    }
+
+    /// Forgets returned buffers: what a run finds in a buffer must come from the run.
+    pub(super) fn forget_returned() {
+        RETURNED.with_borrow_mut(|returned| returned.iter_mut().for_each(Vec::clear));
+    }
+}
+
+impl Drop for SimBuf {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let class = bytes.len().next_power_of_two();
+        // While the thread ends there is nowhere to return it to.
+        let _ = RETURNED.try_with(|returned| {
+            let kept = &mut returned.borrow_mut()[class.ilog2() as usize];
+            if kept.len() < BUFFERS_KEPT_MAX {
+                kept.push(bytes);
+            }
+        });
     }
 }
 
@@ -113,6 +147,6 @@ impl Env for SimEnv {
         if one_in > 0 && self.world.rng(|rng| rng.chance(1, one_in)) {
             return None;
         }
-        Some(SimBuf::zeroed(bytes))
+        Some(SimBuf::new(bytes))
     }
 }

@@ -19,7 +19,10 @@ use std::{
 
 use stria_base::hash::hash64;
 
-use super::rng::Rng;
+use super::{env::SimBuf, rng::Rng};
+
+/// Milliseconds since 1970 when a world begins.
+const WALL_START_MS: u64 = 1_800_000_000_000;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -68,11 +71,12 @@ impl World {
     /// A world at time 0.
     #[must_use]
     pub fn new(seed: u64) -> Rc<Self> {
+        SimBuf::forget_returned();
         let (wake, woken) = mpsc::channel();
         Rc::new(Self {
             rng: RefCell::new(Rng::new(seed)),
             now_ns: Cell::new(0),
-            wall_offset_ms: Cell::new(1_800_000_000_000),
+            wall_offset_ms: Cell::new(WALL_START_MS),
             tasks: RefCell::default(),
             free_slots: RefCell::default(),
             ready: RefCell::default(),
@@ -83,6 +87,15 @@ impl World {
             trace: Cell::new(seed),
             steps: Cell::new(0),
         })
+    }
+
+    /// Starts again at time 0 with a wall clock `wall_ms` ahead of the first, as a new world but for what is in
+    /// buffers.
+    pub fn restart(&self, seed: u64, wall_ms: i64) {
+        self.kill_all();
+        *self.rng.borrow_mut() = Rng::new(seed);
+        self.now_ns.set(0);
+        self.wall_offset_ms.set(WALL_START_MS.saturating_add_signed(wall_ms));
     }
 
     /// The generator.

@@ -7,12 +7,14 @@
 mod disk;
 mod env;
 mod executor;
+mod record;
 mod rng;
 
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Faults, SimDisk};
+pub use disk::{Faults, PAGE_BYTES, Page, SECTOR_BYTES, SimDisk};
 pub use env::{SimBuf, SimEnv};
 pub use executor::World;
+pub use record::{DiskImage, Loose, Recorder, Snapshot};
 pub use rng::Rng;

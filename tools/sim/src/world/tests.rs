@@ -5,7 +5,7 @@ use stria_env::{Disk, Durability, Env};
 use super::{SimBuf, SimDisk, SimEnv, World};
 
 fn filled(byte: u8) -> SimBuf {
-    let mut buf = SimBuf::zeroed(4096);
+    let mut buf = SimBuf::new(4096);
     buf.fill(byte);
     buf
 }
