@@ -1,14 +1,16 @@
 //! Judges the server as a whole from outside: `crash` kills it under load and audits, `restart` times
-//! replay, `limits` looks at memory and connections, `devices` runs on block devices. Started by `cargo xtask`.
+//! replay, `limits` looks at memory and connections, `devices` runs on block devices, `fault-disk` on a disk that fails. Started by `cargo xtask`.
 //!
 //! Invariant: exits 0 only when the demand held. Deliberately absent: every crate of the server but the
 //! signer.
 
-#![allow(clippy::disallowed_methods, reason = "a tool is no data core")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a tool is no data core")]
 
 mod client;
 mod crash;
 mod devices;
+mod fault_disk;
+mod faults;
 mod index;
 mod ledger;
 mod limits;
@@ -31,6 +33,7 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
   index [--objects N] [--before PATH]
                       fill with objects of 1 KiB, time restarts from the log and from runs
   limits              memory under load, and 10,000 idle connections
+  fault-disk          a disk that fails under the server: errors, short transfers, slowness, no space, gone
   devices             a store on loop devices: kills, and every device that has to be refused
 ";
 
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         "index" => index::run(&options),
         "limits" => limits::run(&options),
         "devices" => devices::run(&options),
+        "fault-disk" => faults::run(&options),
         other => {
             eprintln!("unknown command '{other}'\n\n{HELP}");
             return ExitCode::from(2);

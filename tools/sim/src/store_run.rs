@@ -334,16 +334,17 @@ impl Run {
 
 /// Bytes of extents taken, and bytes of extents named by rows.
 fn space(node: &Node, segment_log2: u32) -> (u64, u64) {
-    let (mut used, mut named) = (0, 0);
+    // What a core withholds may lie on another core's volume: only the sums agree.
+    let (mut used, mut given_up, mut named) = (0, 0, 0);
     for store in &node.stores {
         let stats = store.stats();
         used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << segment_log2);
-        used -= stats.checkpoints.run_bytes + stats.withheld_bytes;
+        given_up += stats.checkpoints.run_bytes + stats.withheld_bytes;
         let in_use = store.extents_in_use().into_values();
         let extents = in_use.flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));
         named += extents.map(|extent| u64::from(extent.bytes)).sum::<u64>();
     }
-    (used, named)
+    (used - given_up, named)
 }
 
 impl Life {

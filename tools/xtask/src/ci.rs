@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
         crate::crash::passes("crash", &["--kills".into(), "20".into(), "--binary".into(), release("stria")])
     }),
     ("raw devices", || crate::crash::passes("devices", &["--binary".into(), release("stria")])),
+    ("a disk that fails", || crate::crash::passes("fault-disk", &["--binary".into(), release("stria")])),
     ("clients", || {
         crate::clients::run(&["--quick".into(), "--binary".into(), release("stria")]) == ExitCode::SUCCESS
     }),

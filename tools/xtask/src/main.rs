@@ -30,6 +30,7 @@ cargo xtask COMMAND
                      [--kills N] [--binary PATH] [--seed S] [--data DIR]
   restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
   limits             memory under load, 10,000 idle connections [--binary PATH]
+  fault-disk         a disk that fails under a server [--binary PATH] [--seed S] (needs FUSE)
   devices            a store on loop devices: kills, devices that must be refused [--binary PATH] (needs root)
 ";
 
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         "loom" => loom::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
-        "crash" | "restart" | "limits" | "devices" => crash::run(command, rest),
+        "crash" | "restart" | "limits" | "devices" | "fault-disk" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
