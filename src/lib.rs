@@ -10,6 +10,7 @@
 )]
 
 pub mod admin;
+pub mod admin_client;
 pub mod config;
 pub mod conn;
 pub mod control;
@@ -20,11 +21,13 @@ pub mod error_map;
 pub mod fsck;
 pub mod handlers;
 pub mod identities;
+pub mod info;
 pub mod maintenance;
 pub mod metrics;
 pub mod open;
 pub mod peers;
 pub mod ports;
 pub mod real_env;
+pub mod scrub;
 pub mod serve;
 pub mod state;

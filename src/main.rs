@@ -2,11 +2,11 @@
 
 use std::{io::Write, process::ExitCode};
 
-use clap::{ArgMatches, Command};
+use clap::{ArgAction, ArgMatches, Command};
 use stria::{
+    admin_client,
     config::{self, Config, LogLevel},
-    datadir::DataDir,
-    serve,
+    info, serve,
 };
 
 fn main() -> ExitCode {
@@ -26,9 +26,20 @@ fn main() -> ExitCode {
             "Read a whole store back, offline: every row, every body, every checksum; writes nothing",
         )))
         .subcommand(
+            config::flags_command(
+                Command::new("scrub")
+                    .about("Begin a pass of scrubbing in the running server, and say how far scrubbing is"),
+            )
+            .arg(
+                clap::arg!(--light "Copies of superblock, map and manifest, the index on disk, space")
+                    .action(ArgAction::SetTrue),
+            )
+            .arg(clap::arg!(--deep "Every byte, as fast as scrub-share allows").action(ArgAction::SetTrue)),
+        )
+        .subcommand(
             Command::new("options")
                 .about("List every option")
-                .arg(clap::arg!(--markdown "As docs/config.md").action(clap::ArgAction::SetTrue)),
+                .arg(clap::arg!(--markdown "As docs/config.md").action(ArgAction::SetTrue)),
         );
     let matches = command.get_matches();
     let outcome = match matches.subcommand() {
@@ -36,7 +47,11 @@ fn main() -> ExitCode {
             start_log(config.log_level);
             serve::serve(config, &mut show).map_err(|error| error.to_string())
         }),
-        Some(("info", flags)) => configured(flags).and_then(|config| info(&config)),
+        Some(("info", flags)) => configured(flags).and_then(|config| {
+            show(info::info(&config).map_err(|error| error.to_string())?.trim_end());
+            Ok(())
+        }),
+        Some(("scrub", flags)) => configured(flags).and_then(|config| scrub(&config, flags)),
         Some(("fsck", flags)) => configured(flags).and_then(|config| fsck(&config)),
         Some(("options", flags)) => {
             options(flags.get_flag("markdown"));
@@ -105,35 +120,15 @@ fn fsck(config: &Config) -> Result<(), String> {
     Err("the store is damaged; what is listed above cannot be read as it was written".to_owned())
 }
 
-fn info(config: &Config) -> Result<(), String> {
-    println!("stria {}", env!("CARGO_PKG_VERSION"));
-    println!("durability      sync {}", config.sync);
-    println!("cores           {}", config.cores);
-    println!("memory          {}", config::print_size(config.memory_bytes));
-    match stria_runtime::probe() {
-        Ok(_) => println!("io_uring        usable"),
-        Err(missing) => println!("io_uring        not usable: {missing}"),
-    }
-    println!("data directory  {}", config.data.display());
-    if !config.data.join("store.json").exists() {
-        println!("store           none yet; the first `stria serve` makes it");
-        return Ok(());
-    }
-    let directory = DataDir::hold(&config.data).map_err(|error| error.to_string())?;
-    let record = directory.store().map_err(|error| error.to_string())?;
-    if let Some(record) = record {
-        println!("store           {} (format {})", record.uuid, record.format);
-        println!("placement       {} placement groups on {} volumes", record.pg_count, record.volumes.len());
-        for (i, volume) in record.volumes.iter().enumerate() {
-            let path = directory.path().join(&volume.path);
-            let bytes = volume.bytes.or_else(|| std::fs::metadata(&path).ok().map(|m| m.len())).unwrap_or(0);
-            println!("  volume {i:<4}   {} ({})", path.display(), config::print_size(bytes));
+fn scrub(config: &Config, flags: &ArgMatches) -> Result<(), String> {
+    for pass in ["light", "deep"] {
+        if flags.get_flag(pass) {
+            let said = admin_client::ask(config.admin_listen, "POST", &format!("/scrub/{pass}"));
+            print!("{pass} pass {}", said.map_err(|error| error.to_string())?);
         }
     }
-    let meta = stria_meta::MetaStore::open(&directory.meta_path()).map_err(|error| error.to_string())?;
-    println!("buckets         {}", meta.snapshot().buckets.len());
-    for bucket in meta.snapshot().buckets.values() {
-        println!("  {}", bucket.name);
-    }
+    let said = admin_client::ask(config.admin_listen, "GET", "/scrub").map_err(|error| error.to_string())?;
+    let page: serde_json::Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
+    println!("{page:#}");
     Ok(())
 }

@@ -202,6 +202,12 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
         cores: config.cores,
         sync: config.sync.to_string(),
         memory_bytes: config.memory_bytes,
+        scrub: (
+            config.scrub_period_s,
+            config.scrub_light_period_s,
+            config.scrub_share,
+            config.scrub_readback,
+        ),
     };
     let control = Control { meta, cores: cores.inboxes, requests: cores.requests, admin, about };
     let show = || {
@@ -468,7 +474,7 @@ fn banner(
     let uring = ready.iter().all(|core| core.uring);
     print(&format!("stria {} is serving S3", env!("CARGO_PKG_VERSION")));
     print(&format!("  endpoint    {endpoint}   region {}", config.region));
-    print(&format!("  admin       http://{}   /health /metrics", config.admin_listen));
+    print(&format!("  admin       http://{}   /health /metrics /scrub", config.admin_listen));
     print(&format!("  data        {}", directory.path().display()));
     print(&format!(
         "  cores       {}   memory {}   I/O {}",

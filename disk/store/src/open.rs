@@ -24,6 +24,7 @@ use crate::{
     replay::{PgRows, Slot, VolumeReplay, put},
     row::{BodyRef, Extent},
     run::RunRow,
+    scrub::ScrubState,
     store::{Changed, Inner, Pg, PgState, Store, StoreConfig},
     superblock::{
         self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
@@ -217,6 +218,7 @@ impl<E: Env> Store<E> {
         });
         let pgs = pgs.collect();
         let checkpoints = Checkpoints::new(&mine, is_settled, env.mono_ns());
+        let scrub = ScrubState::new(mine[0].info.scrub, env.mono_ns());
         let inner = Inner {
             env,
             config,
@@ -236,6 +238,7 @@ impl<E: Env> Store<E> {
             relocated_bytes: Cell::new(0),
             checkpoints,
             absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
+            scrub,
         };
         Ok(Self(Rc::new(inner)))
     }

@@ -83,6 +83,15 @@ impl PgRows {
             put(&mut self.rows, key, slot);
         }
     }
+
+    /// Adds changes of older frames: of equal numbers, what is there already was written later.
+    fn add_older(&mut self, older: BTreeMap<Box<[u8]>, Slot>) {
+        for (key, slot) in older {
+            if self.rows.get(&key).is_none_or(|there| there.seq < slot.seq) {
+                self.rows.insert(key, slot);
+            }
+        }
+    }
 }
 
 /// Puts a change read later: of equal numbers it wins, being the same row rewritten.
@@ -237,8 +246,11 @@ pub async fn replay<E: Env>(
                 rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
             }
         }
-        for part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
-            rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg)).merge(part);
+        for mut part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
+            let rescued = std::mem::take(&mut part.rows);
+            let pg = rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg));
+            pg.merge(part);
+            pg.add_older(rescued);
         }
         volume.manifest = info.manifest.filter(|_| !checkpoint.is_lost).map(|_| checkpoint.manifest);
         replayed.report.clean += u64::from(info.clean);
@@ -281,22 +293,19 @@ fn bases_of(
     };
     let mut parts = Vec::with_capacity(bases.len());
     for mut base in bases {
-        if let Some(Rescued { rows, number }) = rescue.remove(&base.pg) {
-            if number >= base.pg_seq && !base.needs_repair {
-                // The log has it all: the runs are not needed, and are written anew.
-                base =
-                    Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
-            }
-            for (key, slot) in rows {
-                put(&mut base.newer, key, slot);
-            }
+        let Rescued { rows, number } = rescue.remove(&base.pg).unwrap_or_default();
+        let is_rescued = base.is_damaged && number >= base.pg_seq && !base.needs_repair;
+        if is_rescued {
+            // The log has it all: the runs are not needed, and are written anew.
+            base = Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
         }
-        parts.push(PgRows { pg: base.pg, ..part(base) });
+        // As rows of the log: the next checkpoint writes them down, before cleaning takes a tombstone among them.
+        parts.push(PgRows { pg: base.pg, rows, ..part(base) });
     }
     // Of a lost manifest: what is left of it, below anything another manifest says.
     for (pg, Rescued { rows, .. }) in rescue {
-        let base = Base { is_replaced: true, newer: rows, ..Base::new(pg, 0, volume) };
-        parts.push(PgRows { pg, ..part(base) });
+        let base = Base { is_replaced: true, ..Base::new(pg, 0, volume) };
+        parts.push(PgRows { pg, rows, ..part(base) });
     }
     parts
 }

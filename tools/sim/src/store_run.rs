@@ -20,7 +20,7 @@ use crate::{
     node::{self, Machine, Node},
     oplog,
     plan::{CORES_MAX, Plan},
-    rot,
+    rot, scrub,
     value::Value,
     world::{Faults, SimDisk, World},
 };
@@ -201,6 +201,7 @@ impl Run {
         if self.plan.checkpoints {
             self.world().spawn(life.clone().checkpoints());
         }
+        self.world().spawn(life.clone().scrubs());
         life
     }
 
@@ -297,8 +298,9 @@ impl Run {
         self.plan.refuse_buffers = 0;
         let node = self.bring_up(cores, &mut end);
         self.check_restart(&node, end, &BTreeSet::new());
-        match self.world().rng(|rng| rng.below(3)) {
+        match self.world().rng(|rng| rng.below(4)) {
             0 => self.empty(node),
+            1 => scrub::run(self, node),
             _ => rot::run(self, node),
         }
         self.world().kill_all();
