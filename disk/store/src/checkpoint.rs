@@ -496,6 +496,16 @@ impl<E: Env> Store<E> {
         self.0.checkpoints.held.borrow().iter().any(|held| held.manifest.runs().any(|run| run.id == id))
     }
 
+    /// Makes a PG that needs repair writable again, with what is left of it: what was lost stays lost. The next
+    /// checkpoint writes all of it anew and makes that last.
+    pub fn accept_loss(&self, pg: PgId) {
+        let mut state = self.pg(pg).borrow_mut();
+        state.state = PgState::Active;
+        state.keeps_runs = false;
+        state.changed = None;
+        self.0.checkpoints.wanted.set(true);
+    }
+
     /// Asks for a checkpoint that writes all of a PG anew, because its runs are damaged. False when memory does
     /// not have it all either.
     pub(crate) fn replace_runs(&self, pg: PgId) -> bool {
