@@ -113,7 +113,8 @@ impl<E: Env> Volumes<E> {
 
     /// Whether space stays taken because a write in it failed.
     pub(crate) fn is_withheld(&self, id: VolumeId, start: u64, bytes: u64) -> bool {
-        let bad = |slot: &Slot<E>| slot.bad.borrow().iter().any(|&(from, to)| from < start + bytes && start < to);
+        let bad =
+            |slot: &Slot<E>| slot.bad.borrow().iter().any(|&(from, to)| from < start + bytes && start < to);
         self.slot(id).is_ok_and(bad)
     }
 
