@@ -217,9 +217,9 @@ impl<E: Env> Store<E> {
             })
         });
         let pgs = pgs.collect();
-        let checkpoints = Checkpoints::new(&mine, is_settled, env.mono_ns());
-        let scrub = ScrubState::new(mine[0].info.scrub, env.mono_ns());
         let inner = Inner {
+            checkpoints: Checkpoints::new(&mine, is_settled, env.mono_ns()),
+            scrub: ScrubState::new(mine[0].info.scrub, env.mono_ns()),
             env,
             config,
             volumes,
@@ -236,9 +236,7 @@ impl<E: Env> Store<E> {
             cleaning: Cell::new(false),
             cleaned_segments: Cell::new(0),
             relocated_bytes: Cell::new(0),
-            checkpoints,
             absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
-            scrub,
         };
         Ok(Self(Rc::new(inner)))
     }
