@@ -311,11 +311,8 @@ async fn replay_from<E: Env>(
                 rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
             }
         }
-        for mut part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
-            let rescued = std::mem::take(&mut part.rows);
-            let pg = rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg));
-            pg.merge(part);
-            pg.add_older(rescued);
+        for part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
+            rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg)).merge(part);
         }
         volume.manifest = info.manifest.filter(|_| !checkpoint.is_lost).map(|_| checkpoint.manifest);
         replayed.report.clean += u64::from(info.clean);
@@ -358,19 +355,22 @@ fn bases_of(
     };
     let mut parts = Vec::with_capacity(bases.len());
     for mut base in bases {
-        let Rescued { rows, number } = rescue.remove(&base.pg).unwrap_or_default();
-        let is_rescued = base.is_damaged && number >= base.pg_seq && !base.needs_repair;
-        if is_rescued {
-            // The log has it all: the runs are not needed, and are written anew.
-            base = Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
+        if let Some(Rescued { rows, number }) = rescue.remove(&base.pg) {
+            if number >= base.pg_seq && !base.needs_repair {
+                // The log has it all: the runs are not needed, and are written anew.
+                base =
+                    Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
+            }
+            for (key, slot) in rows {
+                put(&mut base.newer, key, slot);
+            }
         }
-        // As rows of the log: the next checkpoint writes them down, before cleaning takes a tombstone among them.
-        parts.push(PgRows { pg: base.pg, rows, ..part(base) });
+        parts.push(PgRows { pg: base.pg, ..part(base) });
     }
     // Of a lost manifest: what is left of it, below anything another manifest says.
     for (pg, Rescued { rows, .. }) in rescue {
-        let base = Base { is_replaced: true, ..Base::new(pg, 0, volume) };
-        parts.push(PgRows { pg, rows, ..part(base) });
+        let base = Base { is_replaced: true, newer: rows, ..Base::new(pg, 0, volume) };
+        parts.push(PgRows { pg, ..part(base) });
     }
     parts
 }
