@@ -97,6 +97,9 @@ struct Store {
 /// When it cannot be read at all; what is wrong with it is in the findings.
 pub fn fsck(config: &Config, options: Options) -> Result<Findings, ServeError> {
     let mut opened = offline::hold(&config.data)?;
+    if options.repairs {
+        opened.unsettle()?;
+    }
     let store = Store {
         uuid: opened.uuid(),
         pg_count: opened.record.as_ref().map_or(0, |record| record.pg_count),

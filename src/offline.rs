@@ -53,6 +53,20 @@ impl Opened {
     pub fn uuid(&self) -> u128 {
         self.record.as_ref().map_or(0, |record| u128::from_str_radix(&record.uuid, 16).unwrap_or_default())
     }
+
+    /// Before the index is written as one core: its rows lie on the first volume then, so no volume may be missing
+    /// until a start has settled them again.
+    ///
+    /// # Errors
+    /// When store.json cannot be written.
+    pub fn unsettle(&self) -> Result<(), ServeError> {
+        match (&self.directory, &self.record) {
+            (Some(directory), Some(record)) if record.settled_cores.is_some() => {
+                Ok(directory.keep_store(&StoreRecord { settled_cores: None, ..record.clone() })?)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Takes hold of a data directory to read and write its store.

@@ -26,6 +26,9 @@ pub struct Options {
 /// When it cannot be read or written; it is then as it was.
 pub fn rebuild_index(config: &Config, options: Options) -> Result<RebuildReport, ServeError> {
     let opened = hold(&config.data)?;
+    if !options.is_dry {
+        opened.unsettle()?;
+    }
     let (uuid, paths) = (opened.uuid(), opened.paths.clone());
     let pg_count = opened.record.as_ref().map_or(0, |record| record.pg_count);
     let report = on_core(async move |env| {

@@ -179,3 +179,16 @@ fn every_structure_can_be_looked_at() {
     assert!(warned.contains("a server is writing"), "{warned}");
     check(server.ports.s3, "looked");
 }
+
+#[test]
+fn a_repaired_store_misses_no_volume_before_it_has_settled() {
+    let folder = stopped("settled");
+    let record = || std::fs::read_to_string(folder.path().join("store.json")).expect("a record");
+    // Two starts settle it.
+    Server::start(folder.path()).stop();
+    assert!(record().contains("settled_cores"), "{}", record());
+    let (code, said) = stria(folder.path(), &["rebuild-index", "--from-log"]);
+    assert!(code == 0 && !record().contains("settled_cores"), "{said}");
+    let server = Server::start(folder.path());
+    check(server.ports.s3, "settled");
+}

@@ -56,7 +56,9 @@ impl Life {
             self.node.envs[0].sleep(pause).await;
             oplog::record(self.world().now_ns(), "scrub", [0; 4]);
             // Errors are those of reads, or the end; the clients judge both.
+            self.is_scrubbing.set(true);
             let _ = self.node.scrub().await;
+            self.is_scrubbing.set(false);
             let found = self.node.new_damage();
             assert!(!self.is_sound() || found.is_empty(), "scrubbing found what nobody hurt: {found:?}");
         }

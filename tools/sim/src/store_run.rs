@@ -183,6 +183,7 @@ impl Run {
             frames: RefCell::default(),
             frame_high: RefCell::default(),
             hurt_bodies,
+            is_scrubbing: Cell::new(false),
         }
     }
 
@@ -282,7 +283,10 @@ impl Run {
         let node = &life.node;
         // One being written holds space nobody names yet.
         let world = self.world().clone();
-        world.run_until(|| !node.stores.iter().any(|store| store.is_checkpointing()));
+        world.run_until(|| {
+            let is_checkpointing = node.stores.iter().any(|store| store.is_checkpointing());
+            !is_checkpointing && !life.is_scrubbing.get()
+        });
         node.exchange_frees();
         let failed = node.stores.iter().any(|store| store.is_failed());
         if failed || self.plan.sync != SyncPolicy::Always {
