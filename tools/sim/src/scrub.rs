@@ -87,8 +87,8 @@ pub(crate) fn run(run: &mut Run, node: Node) {
         matches!(kind, DamageKind::Superblock | DamageKind::Map | DamageKind::Manifest | DamageKind::Run);
     let of_kind = |one: &&Damage| one.kind == kind;
     assert!(found.iter().filter(of_kind).all(|one| one.is_repaired == repairs), "{found:?}");
-    if kind == DamageKind::SpaceFree {
-        // Whatever is written next may take it.
+    // Whatever is written next may take it; and a full drive may have no room for a new run.
+    if kind == DamageKind::SpaceFree || run.plan.is_small {
         return;
     }
     rot::checkpoint_all(run, &life.node);
