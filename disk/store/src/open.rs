@@ -217,7 +217,7 @@ impl<E: Env> Store<E> {
             })
         });
         let pgs = pgs.collect();
-        let inner = Inner {
+        Ok(Self(Rc::new(Inner {
             checkpoints: Checkpoints::new(&mine, is_settled, env.mono_ns()),
             scrub: ScrubState::new(mine[0].info.scrub, env.mono_ns()),
             env,
@@ -237,8 +237,7 @@ impl<E: Env> Store<E> {
             cleaned_segments: Cell::new(0),
             relocated_bytes: Cell::new(0),
             absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
-        };
-        Ok(Self(Rc::new(inner)))
+        })))
     }
 
     /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners.
