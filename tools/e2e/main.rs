@@ -27,6 +27,8 @@ mod objects;
 mod post_object;
 mod presigned;
 mod ranges;
+mod repair;
+mod scrub;
 mod server;
 mod sub_resources;
 mod versions;

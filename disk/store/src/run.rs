@@ -248,13 +248,24 @@ pub fn decode(uuid: u128, pg: PgId, run: &Run, bytes: &[u8]) -> DecodedRun {
             return DecodedRun { is_damaged: true, ..decoded };
         };
         blocks = rest;
-        let verifies = crc32c_seeded(block_seed(uuid, run.id, number as u64), block) == entry.crc;
+        let verifies = block_verifies(uuid, run.id, number as u64, block, entry.crc);
         if !verifies || decode_block(block, entry.rows, &mut decoded.rows).is_none() {
             decoded.is_damaged = true;
         }
     }
     decoded.is_damaged |= decoded.rows.len() as u64 != run.rows;
     decoded
+}
+
+/// Bytes and checksum of each block of a run, when its index verifies.
+pub fn blocks_of(index: &[u8], pg: PgId, run: &Run) -> Option<Vec<(u32, u32)>> {
+    let entries = entries_of(Some(index).filter(|index| hash64(run.id, index) == run.index_hash)?, pg, run)?;
+    Some(entries.into_iter().map(|entry| (entry.bytes, entry.crc)).collect())
+}
+
+/// Whether the bytes of a block have its checksum.
+pub fn block_verifies(uuid: u128, run: u64, number: u64, block: &[u8], crc: u32) -> bool {
+    crc32c_seeded(block_seed(uuid, run, number), block) == crc
 }
 
 struct BlockEntry {

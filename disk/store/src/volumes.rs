@@ -114,6 +114,13 @@ impl<E: Env> Volumes<E> {
         !is_bad
     }
 
+    /// Whether space stays taken because a write in it failed.
+    pub(crate) fn is_withheld(&self, id: VolumeId, start: u64, bytes: u64) -> bool {
+        let bad =
+            |slot: &Slot<E>| slot.bad.borrow().iter().any(|&(from, to)| from < start + bytes && start < to);
+        self.slot(id).is_ok_and(bad)
+    }
+
     /// Bytes this core does not give back because a write in them failed, and how many writes did.
     #[must_use]
     pub fn withheld(&self) -> (u64, u64) {

@@ -18,6 +18,7 @@ pub mod node;
 pub mod oplog;
 pub mod plan;
 mod rot;
+mod scrub;
 pub mod seeds;
 pub mod store_run;
 pub mod value;
