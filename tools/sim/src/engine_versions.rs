@@ -265,7 +265,7 @@ impl EngineLife {
     /// After a restart: each key has its versions, or those that the interrupted change leaves.
     pub(crate) async fn check_versions_after_restart(self: Rc<Self>) {
         let found = self.list_versions().await;
-        for key in 0..KEYS_USED as usize {
+        for (key, name) in KEYS.iter().enumerate().take(KEYS_USED as usize) {
             let listed = found.get(&key).cloned().unwrap_or_default();
             let (now, then) = {
                 let model = &self.model.borrow().versions;
@@ -275,7 +275,7 @@ impl EngineLife {
             let mut there = match then {
                 _ if is_listed_as(&now, &listed) => now,
                 Some(then) if is_done(&then) => then,
-                then => panic!("after a restart {:?}: {listed:?}, promised {now:?} or {then:?}", KEYS[key]),
+                then => panic!("after a restart {name:?}: {listed:?}, promised {now:?} or {then:?}"),
             };
             for (kept, (id, ..)) in there.iter_mut().zip(&listed).filter(|(kept, _)| !kept.is_null) {
                 kept.id = Some(*id);
