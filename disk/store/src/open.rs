@@ -217,7 +217,7 @@ impl<E: Env> Store<E> {
         });
         let pgs = pgs.collect();
         let checkpoints = Checkpoints::new(&mine, is_settled, env.mono_ns());
-        let inner = Inner {
+        Ok(Self(Rc::new(Inner {
             env,
             config,
             volumes,
@@ -236,8 +236,7 @@ impl<E: Env> Store<E> {
             relocated_bytes: Cell::new(0),
             checkpoints,
             absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
-        };
-        Ok(Self(Rc::new(inner)))
+        })))
     }
 
     /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners.
