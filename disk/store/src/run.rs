@@ -268,6 +268,29 @@ pub fn block_verifies(uuid: u128, run: u64, number: u64, block: &[u8], crc: u32)
     crc32c_seeded(block_seed(uuid, run, number), block) == crc
 }
 
+/// Block and index out of any bytes, with the checksums they would need.
+pub fn fuzz_decode(bytes: &[u8]) {
+    let mut rows = Vec::new();
+    let count = bytes.first().copied().map_or(0, u32::from);
+    for expected in [1, count] {
+        rows.clear();
+        if decode_block(bytes, expected, &mut rows).is_some() {
+            assert_eq!(rows.len(), expected as usize, "a block that decodes has the rows it should");
+        }
+    }
+    let Some(head) = bytes.first_chunk::<INDEX_HEADER_BYTES>() else { return };
+    let run = Run {
+        id: u64_at(head, 16),
+        rows: u64_at(head, 24),
+        bytes: bytes.len() as u64,
+        index_bytes: bytes.len() as u32,
+        index_hash: hash64(u64_at(head, 16), bytes),
+        extents: Vec::new(),
+    };
+    let pg = PgId(u16_at(head, 12));
+    assert!(decode(0, pg, &run, bytes).rows.is_empty(), "an index alone has no rows");
+}
+
 struct BlockEntry {
     bytes: u32,
     rows: u32,

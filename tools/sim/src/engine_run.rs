@@ -22,6 +22,7 @@ use stria_store::SyncPolicy;
 
 use crate::{
     engine_clients::{EngineLife, Object},
+    engine_versions::VersionModel,
     node::{self, Machine},
     oplog,
     plan::{CORES_MAX, Plan},
@@ -44,6 +45,8 @@ pub struct EngineModel {
     pub in_flight: BTreeMap<(BucketId, usize), Vec<Option<Object>>>,
     /// Uploads that were neither completed nor aborted for certain.
     pub uploads: BTreeSet<UploadId>,
+    /// The bucket with versions.
+    pub versions: VersionModel,
     /// Numbers given out.
     pub next_id: u64,
     /// Writes acknowledged, over the run.
@@ -64,6 +67,7 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
     plan.disk_bytes = 1 << 30;
     plan.faults = crate::world::Faults::default();
     plan.refuse_buffers = 0;
+    plan.calm = world.rng(|rng| *rng.pick(&[1, 1, 30, 1_000]));
     oplog::describe(&format!("{plan:?}"));
     let disks = (0..CORES_MAX).map(|i| SimDisk::new(world.clone(), u64::from(i), plan.disk_bytes)).collect();
     let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: plan.segment_log2 };
@@ -155,6 +159,7 @@ fn check_restart(life: &Rc<EngineLife>) {
     model.objects = found;
     model.in_flight.clear();
     drop(model);
+    life.world().run(life.clone().check_versions_after_restart()).expect("looking ends");
     life.check_orphans();
 }
 

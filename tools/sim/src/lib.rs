@@ -13,6 +13,8 @@ pub mod clients;
 pub mod crash;
 pub mod engine_clients;
 pub mod engine_run;
+pub mod engine_versions;
+pub mod faults;
 pub mod model;
 pub mod node;
 pub mod oplog;

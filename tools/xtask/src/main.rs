@@ -21,8 +21,10 @@ cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
   planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
-                     (with --crash-states: the crash enumerator has to, within what CI looks at)
+                     (--crash-states or --faults: that check alone has to)
   crash-states       every state a power cut can leave of short sequences of operations [--full] [--jobs N]
+  faults             one fault of every kind in every structure on a volume: the table of docs/reliability.md
+                     [--write]
   loom [NAME]        every interleaving of what cores share, then planted wrong orderings: each has to be seen
   tidy               house rules: headers, lengths, floors, documents that name code
   clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(rest),
         "ci-step" => ci::step(rest),
         "planted" => planted::run(rest),
+        "faults" => simulator::faults(rest),
         "crash-states" => simulator::crash_states(rest),
         "loom" => loom::run(rest),
         "tidy" => tidy::run(),
