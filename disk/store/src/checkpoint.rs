@@ -15,12 +15,13 @@ use stria_env::{Env, sync::Semaphore};
 
 use crate::{
     error::StoreError,
+    index::Changed,
     manifest::{self, Entry, MANIFEST_BYTES_MAX, Manifest, ManifestRef},
     replay::VolumeReplay,
     row::Extent,
     run::Run,
     run_writer::Rows,
-    store::{Changed, Pg, PgState, Store},
+    store::{Pg, PgState, Store},
     superblock::{Position, VolumeInfo, Writers},
 };
 
@@ -327,7 +328,7 @@ impl<E: Env> Store<E> {
                 return Ok(());
             }
             let all = pg.changed.is_none() || (!pg.keeps_runs && self.is_worn(&entry.runs));
-            draft.taken.push((id, pg.changed.replace(Changed::new())));
+            draft.taken.push((id, pg.changed.replace(Changed::default())));
             (entry, all)
         };
         let run = match draft.taken.last() {
@@ -421,7 +422,7 @@ impl<E: Env> Store<E> {
             let mut pg = self.pg(pg).borrow_mut();
             pg.changed = match (taken, pg.changed.take()) {
                 (Some(mut before), Some(since)) => {
-                    before.extend(since);
+                    before.extend(&since);
                     Some(before)
                 }
                 _ => None,

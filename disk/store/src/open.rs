@@ -15,7 +15,7 @@ use stria_env::{Disk, Env, disk::BLOCK_BYTES, sync::Notify};
 use crate::{
     checkpoint::Checkpoints,
     error::StoreError,
-    index::{MemoryIndex, MetaIndex},
+    index::{Changed, MemoryIndex, MetaIndex},
     log::{Log, SyncPolicy},
     log_writer::FRAME_BUFFER_BYTES,
     map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_OFFSETS},
@@ -24,7 +24,7 @@ use crate::{
     replay::{PgRows, Slot, VolumeReplay, put},
     row::{BodyRef, Extent},
     run::RunRow,
-    store::{Changed, Inner, Pg, PgState, Store, StoreConfig},
+    store::{Inner, Pg, PgState, Store, StoreConfig},
     superblock::{
         self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
     },
@@ -247,7 +247,9 @@ impl<E: Env> Store<E> {
         for pg in self.0.pgs.iter().flatten() {
             let suspect = pg.borrow().state == PgState::NeedsRepair;
             pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
-                if let BodyRef::Extents(body) = &row.body {
+                if row.has_extents()
+                    && let BodyRef::Extents(body) = row.body()
+                {
                     for extent in &body.extents {
                         let of = found.entry(extent.volume).or_default();
                         if suspect { of.suspect.push(*extent) } else { of.sure.push(*extent) }
@@ -302,23 +304,23 @@ pub(crate) fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u6
     let PgRows { pg, base, rows, version_high, seq_high, suspect, .. } = rows;
     let Base { rows: run_rows, mut newer, volume, needs_repair, is_damaged, is_replaced, .. } =
         base.unwrap_or_else(|| Base { is_replaced: true, ..Base::new(pg, 0, home) });
-    let mut changed = (volume == home && !is_replaced).then(Changed::new);
+    let mut changed = (volume == home && !is_replaced).then(Changed::default);
     for (key, slot) in rows {
         // What the log says is not in the runs; that of the newest change is what a tombstone needs.
         let newest = newer.get(&key).filter(|there| there.seq > slot.seq);
         let number = newest.map_or((slot.seq, slot.hlc), |there| (there.seq, there.hlc));
         if let Some(changed) = &mut changed {
-            changed.insert(key.clone(), number);
+            changed.insert(&key, number);
         }
         put(&mut newer, key, slot);
     }
-    let mut tombstones = Changed::new();
+    let mut tombstones = Changed::default();
     let mut visible = Vec::with_capacity(run_rows.len() + newer.len());
     let mut newer = newer.into_iter().peekable();
     let mut take = |key: Box<[u8]>, slot: Slot| match slot.row {
         Some(row) => visible.push((key, row)),
         None => {
-            tombstones.insert(key, (slot.seq, slot.hlc));
+            tombstones.insert(&key, (slot.seq, slot.hlc));
         }
     };
     for RunRow { key, seq, hlc, row } in run_rows {

@@ -7,7 +7,10 @@
 use stria_base::{DataId, Hlc, PgId, VolumeId, checksum::crc32c_seeded, hash::hash64, units::align_up};
 use stria_env::disk::BLOCK_BYTES;
 
-use crate::row::{BodyRef, Extent, ExtentBody, Home, InlineRef, Row};
+use crate::{
+    packed::RowView,
+    row::{BodyRef, Extent, ExtentBody, Home, InlineRef, Row},
+};
 
 const MAGIC: [u8; 8] = *b"STRIARUN";
 const FORMAT: u32 = 1;
@@ -110,10 +113,10 @@ impl RunBuilder {
     ///
     /// # Panics
     /// When the key is not above the one before.
-    pub fn push(&mut self, key: &[u8], seq: u64, hlc: Hlc, row: Option<&Row>) {
+    pub fn push(&mut self, key: &[u8], seq: u64, hlc: Hlc, row: Option<RowView<'_>>) {
         assert!(self.rows == 0 || key > &self.last_key[..], "the rows of a run ascend");
-        let described = row.map(encode_body).unwrap_or_default();
-        let meta = row.map_or(&[][..], |row| &row.meta);
+        let described = row.map(|row| encode_body(&row)).unwrap_or_default();
+        let meta = row.map_or(&[][..], |row| row.meta);
         let most = ROW_HEADER_BYTES + key.len() + meta.len() + described.len();
         if self.open_rows > 0 && self.open.len() + most > BLOCK_BYTES as usize {
             self.close_block();
@@ -123,7 +126,7 @@ impl RunBuilder {
             self.open_first = key.into();
         }
         let home = row.map_or(Home { volume: VolumeId(0), segment: 0, bytes: 0 }, |row| row.home);
-        self.open.extend_from_slice(&[flags(row), 0]);
+        self.open.extend_from_slice(&[flags(row.as_ref()), 0]);
         self.open.extend_from_slice(&(shared as u16).to_le_bytes());
         self.open.extend_from_slice(&((key.len() - shared) as u16).to_le_bytes());
         self.open.extend_from_slice(&home.volume.0.to_le_bytes());
@@ -182,8 +185,8 @@ fn shared_bytes(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
-fn flags(row: Option<&Row>) -> u8 {
-    match row.map(|row| &row.body) {
+fn flags(row: Option<&RowView<'_>>) -> u8 {
+    match row.map(RowView::body) {
         None => TOMBSTONE,
         Some(BodyRef::None) => 0,
         Some(BodyRef::Inline(_)) => BODY_INLINE,
@@ -191,8 +194,8 @@ fn flags(row: Option<&Row>) -> u8 {
     }
 }
 
-fn encode_body(row: &Row) -> Vec<u8> {
-    match &row.body {
+fn encode_body(row: &RowView<'_>) -> Vec<u8> {
+    match row.body() {
         BodyRef::None => Vec::new(),
         BodyRef::Inline(inline) => {
             let mut out = Vec::with_capacity(INLINE_BYTES);
@@ -300,7 +303,14 @@ fn decode_block(mut block: &[u8], rows: u32, out: &mut Vec<RunRow>) -> Option<()
             Home { volume: VolumeId(u16_at(head, 6)), segment: u32_at(head, 32), bytes: u32_at(head, 36) };
         let row = match head[0] {
             TOMBSTONE => None,
-            flags => Some(Row { seq, hlc, meta: meta.into(), body: decode_body(flags, body)?, home }),
+            flags => {
+                let body = decode_body(flags, body)?;
+                // An inline body lies in its record.
+                if matches!(&body, BodyRef::Inline(inline) if inline.volume != home.volume) {
+                    return None;
+                }
+                Some(Row { seq, hlc, meta: meta.into(), body, home })
+            }
         };
         last = key.clone().into();
         out.push(RunRow { key: key.into(), seq, hlc, row });
@@ -360,7 +370,7 @@ mod tests {
             let key = format!("some/prefix/{i:06}");
             let inline = InlineRef {
                 id: DataId(7),
-                volume: VolumeId(1),
+                volume: VolumeId(2),
                 bytes: 10,
                 crc: i,
                 offset: u64::from(i) << 33,
@@ -380,7 +390,7 @@ mod tests {
                     })),
                 )),
             };
-            builder.push(key.as_bytes(), u64::from(i), Hlc(u64::from(i) + 1), made.as_ref());
+            builder.push(key.as_bytes(), u64::from(i), Hlc(u64::from(i) + 1), made.as_ref().map(Row::view));
             bytes.append(&mut builder.take_blocks());
         }
         let count = builder.rows();
@@ -425,7 +435,7 @@ mod tests {
         let mut builder = RunBuilder::new(9, PgId(3), 44);
         let mut large = row(1, BodyRef::None);
         large.meta = vec![1; 9000].into();
-        builder.push(b"a", 1, Hlc(1), Some(&large));
+        builder.push(b"a", 1, Hlc(1), Some(large.view()));
         builder.push(b"b", 2, Hlc(2), None);
         let (bytes, index_bytes, index_hash) = builder.finish();
         let run =

@@ -13,10 +13,10 @@ use stria_env::{Durability, Env};
 
 use crate::{
     error::StoreError,
-    index::MetaIndex,
+    index::{Changed, MetaIndex},
     row::Extent,
     run::{Run, RunBuilder},
-    store::{Changed, Pg, Store},
+    store::{Pg, Store},
     volume::patient_buf,
 };
 
@@ -101,16 +101,15 @@ impl<E: Env> Store<E> {
 
 /// Copies the next rows, and the tombstones still kept between them. The last key, unless that was all.
 fn copy_all(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box<[u8]>> {
-    let none = Changed::new();
-    let tombstones = pg.tombstones.as_ref().unwrap_or(&none);
-    let mut tombstones = tombstones.range::<[u8], _>((from, Bound::Unbounded)).peekable();
+    let tombstones = pg.tombstones.as_ref().map(|gone| gone.some(from, ROWS_PER_STEP)).unwrap_or_default();
+    let mut tombstones = tombstones.into_iter().peekable();
     let (mut count, mut last) = (0, None);
     pg.index.scan(from, &mut |key, row| {
         while count < ROWS_PER_STEP
-            && let Some((gone, (seq, hlc))) = tombstones.next_if(|(gone, _)| &gone[..] < key)
+            && let Some((gone, seq, hlc)) = tombstones.next_if(|(gone, ..)| &gone[..] < key)
         {
-            builder.push(gone, *seq, *hlc, None);
-            (count, last) = (count + 1, Some(gone.clone()));
+            builder.push(&gone, seq, hlc, None);
+            (count, last) = (count + 1, Some(gone));
         }
         if count == ROWS_PER_STEP {
             return ControlFlow::Break(());
@@ -120,10 +119,10 @@ fn copy_all(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box
         ControlFlow::Continue(())
     });
     while count < ROWS_PER_STEP
-        && let Some((gone, (seq, hlc))) = tombstones.next()
+        && let Some((gone, seq, hlc)) = tombstones.next()
     {
-        builder.push(gone, *seq, *hlc, None);
-        (count, last) = (count + 1, Some(gone.clone()));
+        builder.push(&gone, seq, hlc, None);
+        (count, last) = (count + 1, Some(gone));
     }
     last.filter(|_| count == ROWS_PER_STEP)
 }
@@ -137,14 +136,14 @@ fn copy_changed(
     builder: &mut RunBuilder,
 ) -> Option<Box<[u8]>> {
     let (mut count, mut last) = (0, None);
-    for (key, (seq, hlc)) in changed.range::<[u8], _>((from, Bound::Unbounded)).take(ROWS_PER_STEP) {
-        match pg.index.get(key) {
-            Some(row) => builder.push(key, row.seq, row.hlc, Some(row)),
-            None => builder.push(key, *seq, *hlc, None),
+    for (key, seq, hlc) in changed.some(from, ROWS_PER_STEP) {
+        match pg.index.get(&key) {
+            Some(row) => builder.push(&key, row.seq, row.hlc, Some(row)),
+            None => builder.push(&key, seq, hlc, None),
         }
         (count, last) = (count + 1, Some(key));
     }
-    last.filter(|_| count == ROWS_PER_STEP).cloned()
+    last.filter(|_| count == ROWS_PER_STEP)
 }
 
 /// Adds pieces, one with its neighbour.

@@ -21,11 +21,12 @@ use crate::{
     body::read_inline,
     checkpoint::{CheckpointStats, Checkpoints},
     error::StoreError,
-    index::{MemoryIndex, MetaIndex},
+    index::{Changed, MemoryIndex, MetaIndex},
     log::{
         Commit, FRAME_OVERHEAD_BYTES, FlushMethod, FrameFate, Log, PendingChange, PendingRecord,
         RECORD_BYTES_MAX, SyncPolicy, Ticket,
     },
+    packed::RowView,
     pins::Pins,
     row::{BodyRef, Change, Extent, Grant, Home, InlineRef, NewBody, Row, block_log2},
     volume::Volume,
@@ -63,9 +64,6 @@ pub(crate) struct PendingRow {
     pub(crate) fate: Rc<FrameFate>,
 }
 
-/// Keys with the number and stamp of their last change.
-pub(crate) type Changed = BTreeMap<Box<[u8]>, (u64, Hlc)>;
-
 pub(crate) struct Pg {
     pub(crate) index: MemoryIndex,
     pub(crate) pending: BTreeMap<Box<[u8]>, PendingRow>,
@@ -85,17 +83,23 @@ pub(crate) struct Pg {
 }
 
 impl Pg {
+    /// Memory of its rows and of the marks on them, bytes.
+    fn bytes(&self) -> u64 {
+        let marks = self.changed.iter().chain(&self.tombstones).map(Changed::bytes);
+        self.index.bytes() + marks.sum::<u64>()
+    }
+
     /// Remembers a visible change for the next checkpoint.
     fn note(&mut self, change: &PendingChange) {
         let number = (change.seq, change.hlc);
         if let Some(changed) = &mut self.changed {
-            changed.insert(change.key.clone(), number);
+            changed.insert(&change.key, number);
         }
         if let Some(tombstones) = &mut self.tombstones {
             match change.row {
                 Some(_) => tombstones.remove(&change.key),
-                None => tombstones.insert(change.key.clone(), number),
-            };
+                None => tombstones.insert(&change.key, number),
+            }
         }
         self.published_seq = self.published_seq.max(change.seq);
     }
@@ -231,22 +235,32 @@ impl<E: Env> Store<E> {
     }
 
     /// The visible row of a key.
-    pub fn row<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<&Row>) -> R) -> R {
+    pub fn row<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<RowView<'_>>) -> R) -> R {
         f(self.pg(pg).borrow().index.get(key))
     }
 
     /// The newest sequenced row of a key, visible or not, and what to wait for while it is not. Of an
     /// invisible inline body only the identity and size are known.
-    pub fn newest<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<&Row>, Option<Ticket>) -> R) -> R {
+    pub fn newest<R>(
+        &self,
+        pg: PgId,
+        key: &[u8],
+        f: impl FnOnce(Option<RowView<'_>>, Option<Ticket>) -> R,
+    ) -> R {
         let pg = self.pg(pg).borrow();
         match pg.pending.get(key) {
-            Some(pending) => f(pending.row.as_ref(), Some(Ticket(pending.fate.clone()))),
+            Some(pending) => f(pending.row.as_ref().map(Row::view), Some(Ticket(pending.fate.clone()))),
             None => f(pg.index.get(key), None),
         }
     }
 
     /// Visible rows in key order from a bound upwards, until the callback breaks.
-    pub fn scan(&self, pg: PgId, from: Bound<&[u8]>, mut each: impl FnMut(&[u8], &Row) -> ControlFlow<()>) {
+    pub fn scan(
+        &self,
+        pg: PgId,
+        from: Bound<&[u8]>,
+        mut each: impl FnMut(&[u8], RowView<'_>) -> ControlFlow<()>,
+    ) {
         self.pg(pg).borrow().index.scan(from, &mut each);
     }
 
@@ -391,7 +405,7 @@ impl<E: Env> Store<E> {
         let added = change.row.as_ref().map_or(0, |row| u64::from(row.home.bytes));
         let new_id = change.row.as_ref().and_then(extents_id);
         let old = match change.row {
-            Some(row) => pg.index.put(change.key, row),
+            Some(row) => pg.index.put(&change.key, &row),
             None => pg.index.remove(&change.key),
         };
         let live = self.0.live_log_bytes.get() + added;
@@ -494,7 +508,7 @@ impl<E: Env> Store<E> {
         for pg in self.0.pgs.iter().flatten() {
             let pg = pg.borrow();
             stats.rows += pg.index.rows();
-            stats.index_bytes += pg.index.bytes();
+            stats.index_bytes += pg.bytes();
             stats.needs_repair += u64::from(pg.state == PgState::NeedsRepair);
         }
         for volume in &self.0.mine {
@@ -521,7 +535,7 @@ impl<E: Env> Store<E> {
     /// Memory of the index, bytes: cheap enough for every request.
     #[must_use]
     pub fn index_bytes(&self) -> u64 {
-        self.0.pgs.iter().flatten().map(|pg| pg.borrow().index.bytes()).sum()
+        self.0.pgs.iter().flatten().map(|pg| pg.borrow().bytes()).sum()
     }
 
     /// Makes everything sequenced so far durable, whatever the sync policy.

@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 use stria_base::PgId;
 use stria_env::Env;
-use stria_store::{BodyRef, InlineRef, Row, Store};
+use stria_store::{BodyRef, InlineRef, RowView, Store};
 
 use crate::{
     calls::{FindPart, Found, FoundBody, FoundPart, List, Lookup, Pin, Place, Unpin},
@@ -30,19 +30,19 @@ enum RowBody {
     Extents(std::sync::Arc<stria_store::ExtentBody>),
 }
 
-pub(crate) fn decode_row(row: &Row) -> Result<ObjectMeta, EngineError> {
-    codec::decode(&row.meta).ok_or(EngineError::UnreadableRow)
+pub(crate) fn decode_row(row: RowView<'_>) -> Result<ObjectMeta, EngineError> {
+    codec::decode(row.meta).ok_or(EngineError::UnreadableRow)
 }
 
-fn see(row: Option<&Row>) -> Option<Result<Seen, EngineError>> {
+fn see(row: Option<RowView<'_>>) -> Option<Result<Seen, EngineError>> {
     let row = row?;
     Some(decode_row(row).map(|meta| Seen {
         meta,
         hlc: row.hlc,
-        row: match &row.body {
+        row: match row.body() {
             BodyRef::None => RowBody::None,
-            BodyRef::Inline(inline) => RowBody::Inline(*inline),
-            BodyRef::Extents(extents) => RowBody::Extents(extents.clone()),
+            BodyRef::Inline(inline) => RowBody::Inline(inline),
+            BodyRef::Extents(extents) => RowBody::Extents(extents),
         },
     }))
 }
@@ -164,6 +164,6 @@ pub(crate) struct StoreRows<'a, E: Env>(pub(crate) &'a Store<E>);
 
 impl<E: Env> RowScan for StoreRows<'_, E> {
     fn scan(&self, pg: PgId, from: Bound<&[u8]>, row: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
-        self.0.scan(pg, from, |key, found| row(key, &found.meta));
+        self.0.scan(pg, from, |key, found| row(key, found.meta));
     }
 }

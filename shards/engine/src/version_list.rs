@@ -126,7 +126,7 @@ impl<E: Env> Engine<E> {
         // A row of a write that raced with the bucket's first versions counts when it is newer.
         let row_key = keys::object(bucket, &entry.key);
         let plain = self.0.store.row(pg, &row_key, |row| {
-            let row = row.filter(|row| decode_head(&row.meta).is_some_and(|head| !head.is_versioned));
+            let row = row.filter(|row| decode_head(row.meta).is_some_and(|head| !head.is_versioned));
             row.map(|row| VersionId::of_plain(row.hlc))
         });
         newest == Some(*id) && plain.is_none_or(|plain| plain < *id)
@@ -141,7 +141,7 @@ impl<E: Env> Engine<E> {
                 return (page, true);
             }
             self.0.store.scan(pg, Bound::Included(&from), |row_key, row| {
-                let Some(head) = decode_head(&row.meta) else { return ControlFlow::Continue(()) };
+                let Some(head) = decode_head(row.meta) else { return ControlFlow::Continue(()) };
                 let Some((key, id)) = rows.read(row_key, row.hlc) else { return ControlFlow::Break(()) };
                 let is_beyond = rows.until.as_ref().is_some_and(|until| key > *until);
                 if is_beyond || !key.starts_with(&query.prefix) {

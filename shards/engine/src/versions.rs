@@ -79,7 +79,7 @@ impl<E: Env> Engine<E> {
             let (row, pending) = self.0.store.newest(pg, row_key, |row, pending| {
                 let settled = row.map(|row| {
                     let meta = decode_row(row)?;
-                    let body = row.body.clone();
+                    let body = row.body();
                     Ok(Settled { seq: row.seq, hlc: row.hlc, meta, body, moved: NewBody::None })
                 });
                 (settled, pending)
@@ -138,7 +138,7 @@ impl<E: Env> Engine<E> {
             if !row_key.starts_with(&prefix) {
                 return ControlFlow::Break(());
             }
-            match (keys::version_of(place.bucket, row_key), codec::decode_head(&row.meta)) {
+            match (keys::version_of(place.bucket, row_key), codec::decode_head(row.meta)) {
                 (Some((_, id)), Some(head)) => each(id, head),
                 _ => ControlFlow::Continue(()),
             }

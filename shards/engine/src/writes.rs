@@ -221,7 +221,7 @@ impl<E: Env> Engine<E> {
             match keys::bucket_and_kind(row_key) {
                 Some((bucket, _)) if !exists(bucket) => dead.push(row_key.into()),
                 Some((_, keys::kind::OBJECT | keys::kind::VERSION)) => {
-                    owners.extend(table_of(&row.meta).map(|table| table.id))
+                    owners.extend(table_of(row.meta).map(|table| table.id))
                 }
                 Some((bucket, keys::kind::UPLOAD)) => {
                     owners.extend(keys::upload_parts_of(bucket, row_key).map(|(_, id)| id));

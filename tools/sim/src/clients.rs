@@ -106,7 +106,7 @@ impl Life {
 
     /// The visible row of a key, told to the model.
     pub(crate) fn see(&self, core: u16, key: Key) -> Option<(Value, Row)> {
-        let row = self.store(core).row(key.0, &row_key(key.1), |row| row.cloned());
+        let row = self.store(core).row(key.0, &row_key(key.1), |row| row.map(|row| row.to_row()));
         let value = row.as_ref().map(|row| {
             Value::decode(&row.meta).unwrap_or_else(|| panic!("metadata of {key:?} is not what was put"))
         });
@@ -263,8 +263,8 @@ impl Life {
     /// The newest body in extents of a key, to be named by a row of another number.
     fn renamed_body(&self, core: u16, (pg, key): Key) -> Option<(Value, NewBody)> {
         let (mut value, body) = self.store(core).newest(pg, &row_key(key), |row, _| {
-            row.and_then(|row| match &row.body {
-                BodyRef::Extents(body) => Value::decode(&row.meta).map(|value| (value, body.clone())),
+            row.and_then(|row| match row.body() {
+                BodyRef::Extents(body) => Value::decode(row.meta).map(|value| (value, body)),
                 _ => None,
             })
         })?;
@@ -341,7 +341,7 @@ impl Life {
             assert!(last.as_deref().is_none_or(|last| last < key), "rows out of order");
             last = Some(key.into());
             let number = u16::from_be_bytes(key.try_into().expect("our keys have two bytes"));
-            let value = Value::decode(&row.meta)
+            let value = Value::decode(row.meta)
                 .unwrap_or_else(|| panic!("metadata of key {number} is not what was put"));
             found.insert((pg, number), value);
             ControlFlow::Continue(())

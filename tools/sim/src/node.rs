@@ -114,7 +114,7 @@ impl Node {
         for store in &self.stores {
             for pg in store.pgs() {
                 store.scan(pg, std::ops::Bound::Unbounded, |key, row| {
-                    if let stria_store::BodyRef::Extents(body) = &row.body {
+                    if let stria_store::BodyRef::Extents(body) = row.body() {
                         named.extend(body.extents.iter().map(|e| (*e, pg, key.to_vec(), row.seq)));
                     }
                     std::ops::ControlFlow::Continue(())

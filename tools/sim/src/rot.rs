@@ -213,7 +213,7 @@ fn victim(run: &Run, life: &Life, crash: bool, in_extents: bool) -> Option<Victi
     for pg in (0..run.plan.pg_count).map(PgId) {
         for (key, value) in life.rows_of(pg) {
             let place = if in_extents {
-                life.node.store_of(pg).row(pg, &row_key(key.1), |row| match row.map(|row| &row.body) {
+                life.node.store_of(pg).row(pg, &row_key(key.1), |row| match row.map(|row| row.body()) {
                     Some(BodyRef::Extents(body)) => body
                         .extents
                         .first()

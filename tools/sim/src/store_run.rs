@@ -383,7 +383,7 @@ impl Life {
     /// A visible row's place in a log, when its body is inline.
     pub(crate) fn inline_place(&self, key: Key) -> Option<(stria_base::VolumeId, u64, u32)> {
         let row_key = crate::clients::row_key(key.1);
-        self.node.store_of(key.0).row(key.0, &row_key, |row| match row.map(|row| &row.body) {
+        self.node.store_of(key.0).row(key.0, &row_key, |row| match row.map(|row| row.body()) {
             Some(BodyRef::Inline(inline)) => Some((inline.volume, inline.offset, inline.bytes)),
             _ => None,
         })
