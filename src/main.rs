@@ -110,6 +110,7 @@ fn info(config: &Config) -> Result<(), String> {
     println!("durability      sync {}", config.sync);
     println!("cores           {}", config.cores);
     println!("memory          {}", config::print_size(config.memory_bytes));
+    println!("index memory    {}", config::print_size(config.index_bytes));
     match stria_runtime::probe() {
         Ok(_) => println!("io_uring        usable"),
         Err(missing) => println!("io_uring        not usable: {missing}"),

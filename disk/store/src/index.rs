@@ -35,17 +35,27 @@ pub struct MemoryIndex {
     scratch: Vec<u8>,
 }
 
-impl MemoryIndex {
-    /// From rows in key order.
-    #[must_use]
-    pub fn from_sorted(rows: impl IntoIterator<Item = (Box<[u8]>, Row)>) -> Self {
-        let (mut builder, mut scratch) = (LeafMapBuilder::default(), Vec::new());
-        for (key, row) in rows {
-            scratch.clear();
-            pack(&row, &mut scratch);
-            builder.push(&key, &scratch);
-        }
-        Self { rows: builder.finish(), scratch: Vec::new() }
+/// Fills an index with rows in key order.
+#[derive(Default)]
+pub(crate) struct IndexBuilder {
+    rows: LeafMapBuilder,
+    scratch: Vec<u8>,
+}
+
+impl IndexBuilder {
+    /// Adds a row.
+    ///
+    /// # Panics
+    /// When its key is not above the one before.
+    pub(crate) fn push(&mut self, key: &[u8], row: &RowView<'_>) {
+        self.scratch.clear();
+        pack(row, &mut self.scratch);
+        self.rows.push(key, &self.scratch);
+    }
+
+    /// The index.
+    pub(crate) fn finish(self) -> MemoryIndex {
+        MemoryIndex { rows: self.rows.finish(), scratch: Vec::new() }
     }
 }
 
@@ -60,7 +70,7 @@ impl MetaIndex for MemoryIndex {
 
     fn put(&mut self, key: &[u8], row: &Row) -> Option<Row> {
         self.scratch.clear();
-        pack(row, &mut self.scratch);
+        pack(&row.view(), &mut self.scratch);
         self.rows.put(key, &self.scratch, row_of)
     }
 
@@ -99,6 +109,15 @@ impl Changed {
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
         self.0.remove(key, |_| ());
+    }
+
+    /// Number and stamp of a key's last change.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<(u64, Hlc)> {
+        self.0.get(key).map(number_of)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -86,28 +86,29 @@ impl Row {
 ///
 /// # Panics
 /// When an inline body lies on another volume than its record.
-pub(crate) fn pack(row: &Row, out: &mut Vec<u8>) {
+pub(crate) fn pack(row: &RowView<'_>, out: &mut Vec<u8>) {
     out.push(match row.body {
-        BodyRef::None => NONE,
-        BodyRef::Inline(_) => INLINE,
-        BodyRef::Extents(_) => EXTENTS,
+        BodyView::None => NONE,
+        BodyView::Inline(_) => INLINE,
+        BodyView::Extents(_) | BodyView::Described(_) => EXTENTS,
     });
     out.extend_from_slice(&row.hlc.0.to_le_bytes());
     let Home { volume, segment, bytes } = row.home;
     for number in [row.seq, volume.0.into(), segment.into(), bytes.into(), row.meta.len() as u64] {
         put_number(out, number);
     }
-    out.extend_from_slice(&row.meta);
-    match &row.body {
-        BodyRef::None => {}
-        BodyRef::Inline(inline) => {
+    out.extend_from_slice(row.meta);
+    match row.body {
+        BodyView::None => {}
+        BodyView::Inline(inline) => {
             assert_eq!(inline.volume, volume, "an inline body lies in its record");
             out.extend_from_slice(&inline.id.0.to_le_bytes());
             out.extend_from_slice(&inline.crc.to_le_bytes());
             put_number(out, inline.bytes.into());
             put_number(out, inline.offset);
         }
-        BodyRef::Extents(body) => out.extend_from_slice(&body.encode()),
+        BodyView::Extents(body) => out.extend_from_slice(&body.encode()),
+        BodyView::Described(bytes) => out.extend_from_slice(bytes),
     }
 }
 
@@ -118,6 +119,21 @@ fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> &'a [u8; N] {
 }
 
 impl<'a> RowView<'a> {
+    /// A row without a body.
+    pub(crate) fn bare(seq: u64, hlc: Hlc, meta: &'a [u8], home: Home) -> Self {
+        Self { seq, hlc, meta, home, body: BodyView::None }
+    }
+
+    /// With a body in its record.
+    pub(crate) fn with_inline(self, inline: InlineRef) -> Self {
+        Self { body: BodyView::Inline(inline), ..self }
+    }
+
+    /// With a body in extents, of a description that was decoded once.
+    pub(crate) fn with_described(self, bytes: &'a [u8]) -> Self {
+        Self { body: BodyView::Described(bytes), ..self }
+    }
+
     /// Of bytes [`pack`] wrote.
     pub(crate) fn of(mut bytes: &'a [u8]) -> Self {
         let [kind] = *take::<1>(&mut bytes);
@@ -166,7 +182,7 @@ mod tests {
         for body in [BodyRef::None, BodyRef::Inline(inline), BodyRef::Extents(Arc::new(extents))] {
             let row = Row { seq: u64::MAX, hlc: Hlc(77), meta: Box::from(&b"meta"[..]), body, home };
             let mut bytes = Vec::new();
-            pack(&row, &mut bytes);
+            pack(&row.view(), &mut bytes);
             let back = RowView::of(&bytes);
             assert_eq!(format!("{:?}", back.to_row()), format!("{row:?}"));
             assert_eq!(format!("{:?}", row.view().to_row()), format!("{row:?}"));

@@ -18,7 +18,7 @@ use crate::{
     manifest::Manifest,
     map::{DeviceMap, Geometry, Segment},
     open::{probe_volume, read_map},
-    recover::{Base, Checkpoint, read_checkpoint},
+    recover::{Base, Budget, Named, read_bases, read_named},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
     superblock::{Position, VolumeIdentity, VolumeInfo, Writers},
     window::{Place, Window},
@@ -174,6 +174,17 @@ pub struct ReplayReport {
     pub damaged: u64,
 }
 
+impl ReplayReport {
+    /// Adds what reading a log counted.
+    fn add_log(&mut self, log: &Self) {
+        self.frames += log.frames;
+        self.records += log.records;
+        self.bytes += log.bytes;
+        self.torn += log.torn;
+        self.rot += log.rot;
+    }
+}
+
 /// What this core's volumes say.
 #[derive(Debug, Default)]
 pub struct Replayed {
@@ -199,7 +210,7 @@ impl Replayed {
     }
 }
 
-/// Reads the runs of `volumes`, which belong to store `store_uuid`, and replays their logs.
+/// Reads the runs of `volumes`, which belong to store `store_uuid`, and replays their logs. All rows end in memory.
 ///
 /// # Errors
 /// When a volume is not what it should be, or cannot be read.
@@ -208,28 +219,45 @@ pub async fn replay<E: Env>(
     store_uuid: u128,
     volumes: Vec<(VolumeId, E::Disk)>,
 ) -> Result<Replayed, StoreError> {
+    replay_within(env, store_uuid, volumes, Budget::WHOLE).await
+}
+
+/// As [`replay`], with no more rows in memory than the budget allows; every block is read and verified all the
+/// same.
+///
+/// # Errors
+/// When a volume is not what it should be, or cannot be read.
+pub async fn replay_within<E: Env>(
+    env: &E,
+    store_uuid: u128,
+    volumes: Vec<(VolumeId, E::Disk)>,
+    mut budget: Budget,
+) -> Result<Replayed, StoreError> {
     let start_ns = env.mono_ns();
-    let mut rows = BTreeMap::new();
+    let mut rows: BTreeMap<PgId, PgRows> = BTreeMap::new();
     let mut replayed = Replayed::default();
     for (id, disk) in volumes {
         let info = probe_volume(env, &disk, id).await?;
         if info.identity.store_uuid != store_uuid || info.identity.volume != id {
             return Err(StoreError::Foreign { volume: id, found: info.identity.volume });
         }
-        let (map, map_slot) = read_map(env, &disk, &info).await?;
-        let checkpoint = read_checkpoint(env, &disk, &info, &mut replayed.report).await?;
-        let rescue = rescued(&info, &checkpoint);
-        let reader = LogReader {
-            env,
-            disk: &disk,
-            info: &info,
-            rows: &mut rows,
-            report: &mut replayed.report,
-            rescue,
-        };
-        let (mut volume, rescue) = reader.read_all(map, map_slot).await?;
-        volume.has_content |= checkpoint.is_lost || !checkpoint.bases.is_empty();
-        if volume.rot || checkpoint.is_lost {
+        let named = read_named(env, &disk, &info, &mut replayed.report).await?;
+        let mut read = read_log(env, &disk, &info, rescued(&info, &named, &[])).await?;
+        let on = (env, &disk);
+        let report = &mut replayed.report;
+        let bases = read_bases(on, &info, &named.manifest, &read.rows, &mut budget, report).await?;
+        if bases.iter().any(|base| base.is_damaged) {
+            // All of the log may make up for what the runs lost.
+            read = read_log(env, &disk, &info, rescued(&info, &named, &bases)).await?;
+        }
+        replayed.report.add_log(&read.report);
+        replayed.report.clean += u64::from(info.clean);
+        let mut volume = read.volume;
+        volume.has_content |= named.is_lost || !bases.is_empty();
+        for (pg, part) in read.rows {
+            rows.entry(pg).or_insert_with(|| PgRows::new(pg)).merge(part);
+        }
+        if volume.rot || named.is_lost {
             // What the lost frame or manifest said is unknown: every PG that may have written here is suspect,
             // wherever it lives now.
             let pgs = (0..info.identity.pg_count).map(PgId);
@@ -237,16 +265,36 @@ pub async fn replay<E: Env>(
                 rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
             }
         }
-        for part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
+        for part in bases_of(bases, named.manifest.hlc_high, read.rescue, id) {
             rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg)).merge(part);
         }
-        volume.manifest = info.manifest.filter(|_| !checkpoint.is_lost).map(|_| checkpoint.manifest);
-        replayed.report.clean += u64::from(info.clean);
+        volume.manifest = info.manifest.filter(|_| !named.is_lost).map(|_| named.manifest);
         replayed.volumes.push(volume);
     }
     replayed.pgs = rows.into_values().collect();
     replayed.report.ns = env.mono_ns() - start_ns;
     Ok(replayed)
+}
+
+/// What the log of a volume says.
+struct LogRead {
+    volume: VolumeReplay,
+    rows: BTreeMap<PgId, PgRows>,
+    rescue: BTreeMap<PgId, Rescued>,
+    report: ReplayReport,
+}
+
+async fn read_log<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    info: &VolumeInfo,
+    rescue: BTreeMap<PgId, Rescued>,
+) -> Result<LogRead, StoreError> {
+    let (map, map_slot) = read_map(env, disk, info).await?;
+    let (mut rows, mut report) = (BTreeMap::new(), ReplayReport::default());
+    let reader = LogReader { env, disk, info, rows: &mut rows, report: &mut report, rescue };
+    let (volume, rescue) = reader.read_all(map, map_slot).await?;
+    Ok(LogRead { volume, rows, rescue, report })
 }
 
 /// What frames before the position say of a PG whose runs are damaged or lost.
@@ -258,9 +306,9 @@ struct Rescued {
 }
 
 /// PGs whose rows are looked for in all of the log.
-fn rescued(info: &VolumeInfo, checkpoint: &Checkpoint) -> BTreeMap<PgId, Rescued> {
-    let damaged = checkpoint.bases.iter().filter(|base| base.is_damaged).map(|base| base.pg);
-    let lost = (0..if checkpoint.is_lost { info.identity.pg_count } else { 0 }).map(PgId);
+fn rescued(info: &VolumeInfo, named: &Named, bases: &[Base]) -> BTreeMap<PgId, Rescued> {
+    let damaged = bases.iter().filter(|base| base.is_damaged).map(|base| base.pg);
+    let lost = (0..if named.is_lost { info.identity.pg_count } else { 0 }).map(PgId);
     let lost = lost.filter(|pg| info.writers.may_have_written(*pg, info.identity.volume));
     damaged.chain(lost).map(|pg| (pg, Rescued::default())).collect()
 }
@@ -287,15 +335,13 @@ fn bases_of(
                 base =
                     Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
             }
-            for (key, slot) in rows {
-                put(&mut base.newer, key, slot);
-            }
+            base.rescued = rows;
         }
         parts.push(PgRows { pg: base.pg, ..part(base) });
     }
     // Of a lost manifest: what is left of it, below anything another manifest says.
     for (pg, Rescued { rows, .. }) in rescue {
-        let base = Base { is_replaced: true, newer: rows, ..Base::new(pg, 0, volume) };
+        let base = Base { is_replaced: true, rescued: rows, ..Base::new(pg, 0, volume) };
         parts.push(PgRows { pg, ..part(base) });
     }
     parts

@@ -27,6 +27,7 @@ fn config(cores: u16) -> StoreConfig {
         pg_count: 4,
         sync: SyncPolicy::Always,
         flush_method: FlushMethod::Durable,
+        index_bytes_max: u64::MAX,
         checkpoint_log_bytes: 1 << 20,
     }
 }
