@@ -76,7 +76,7 @@ fn main() {
 
 async fn fill(env: RealEnv, job: Job, meeting: Meeting) {
     let index_bytes = job.config.index_bytes / u64::from(job.config.cores);
-    let opened = open(&env, &job.config, job.identity, &job.volumes, meeting, index_bytes);
+    let opened = open(&env, &job.config, job.identity, &job.volumes, false, meeting, index_bytes);
     let opened = opened.await.unwrap_or_else(|error| panic!("{error}"));
     let config = EngineConfig { cache_bytes_max: 0, index_bytes_max: usize::MAX };
     let engine = Engine::new(opened.store, opened.volumes, config, Box::new(CountingSink::default()));
