@@ -270,7 +270,8 @@ impl<E: Env> Store<E> {
 
 /// An estimate of the memory of changed rows, bytes.
 fn changed_bytes(pg: &Pg) -> u64 {
-    if pg.pages.is_paged {
+    // Without a run of this core's to build on all rows are.
+    if pg.pages.is_paged || pg.changed.is_none() {
         return pg.index.bytes();
     }
     let share = |changed: &crate::index::Changed| changed.len() * pg.index.bytes() / pg.index.rows().max(1);
