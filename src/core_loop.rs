@@ -102,10 +102,15 @@ pub struct MemoryShares {
 }
 
 impl MemoryShares {
+    /// Rows beyond this are left to their runs: an eighth below the point where writes are refused.
+    fn index_budget(&self) -> u64 {
+        (self.index - self.index / 8) as u64
+    }
+
     /// Of a budget for the whole process. An eighth is kept for code, stacks, connection state and the control
-    /// thread; the rest is for rows (half), I/O buffers (a quarter) and cached bodies (an eighth).
+    /// thread; the rest is for rows (half, or `index_bytes`), I/O buffers (a quarter) and cached bodies (an eighth).
     #[must_use]
-    pub fn of(memory_bytes: u64, cores: u16) -> Self {
+    pub fn of(memory_bytes: u64, index_bytes: u64, cores: u16) -> Self {
         let per_core = memory_bytes / u64::from(cores.max(1));
         let (eighth, buffer_bytes) = ((per_core / 8) as usize, 16 << 10);
         let count = (eighth / 8 / buffer_bytes).clamp(16, 1024);
@@ -113,7 +118,7 @@ impl MemoryShares {
             slab: (2 * eighth).min(1 << 30),
             receive: RecvBufferConfig { count: count.next_power_of_two() as u16, bytes: buffer_bytes as u32 },
             cache: eighth,
-            index: 4 * eighth,
+            index: (index_bytes / u64::from(cores.max(1))) as usize,
         }
     }
 }
@@ -123,7 +128,7 @@ impl MemoryShares {
 /// # Errors
 /// When the reactor cannot start; errors of the store go through `ready`.
 pub fn run(start: Start) -> std::io::Result<()> {
-    let shares = MemoryShares::of(start.config.memory_bytes, start.config.cores);
+    let shares = MemoryShares::of(start.config.memory_bytes, start.config.index_bytes, start.config.cores);
     let config = CoreConfig {
         pin_cpu: start.pin_cpu,
         backend: match start.config.io_backend {
@@ -156,7 +161,8 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         core: me,
         ..
     } = start;
-    let opened = match open(&env, &config, identity, &volumes, may_miss, meeting).await {
+    let index_bytes_max = shares.index_budget();
+    let opened = match open(&env, &config, identity, &volumes, may_miss, meeting, index_bytes_max).await {
         Ok(opened) => opened,
         Err(error) => {
             let _ = ready.send((me, Err(error)));

@@ -255,16 +255,17 @@ fn collect(
             _ => 3,
         };
         findings.rows[place] += 1;
-        if stria_engine::codec::decode(&row.meta).is_none() {
+        if stria_engine::codec::decode(row.meta).is_none() {
             findings.add(format!("{}: the row cannot be decoded", name_of(key, buckets)));
         }
-        if matches!(row.body, BodyRef::None) {
+        let place = row.body();
+        if matches!(place, BodyRef::None) {
             return;
         }
-        if let BodyRef::Extents(body) = &row.body {
+        if let BodyRef::Extents(body) = &place {
             space.extend(body.extents.iter().map(|extent| (*extent, bodies.len())));
         }
-        bodies.push(Body { name: name_of(key, buckets), place: row.body.clone() });
+        bodies.push(Body { name: name_of(key, buckets), place });
     });
 }
 

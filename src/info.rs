@@ -31,6 +31,7 @@ pub fn info(config: &Config) -> Result<String, ServeError> {
     line("durability", format!("sync {}", config.sync));
     line("cores", config.cores.to_string());
     line("memory", print_size(config.memory_bytes));
+    line("index memory", print_size(config.index_bytes));
     line(
         "io_uring",
         stria_runtime::probe().map_or_else(|missing| format!("not usable: {missing}"), |_| "usable".into()),

@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use serde_json::{Value, json};
 use stria_base::{BucketId, VolumeId};
 use stria_engine::keys;
-use stria_store::{BodyRef, CopyState, LogEntry, Row, Segment, VolumeHead, each_frame, read_head, replay};
+use stria_store::{
+    BodyRef, CopyState, LogEntry, RowView, Segment, VolumeHead, each_frame, read_head, replay,
+};
 
 use crate::{
     config::print_size,
@@ -374,7 +376,7 @@ async fn extents(
     }
     for pg in replay(env, uuid_of(heads), disks).await?.into_whole() {
         pg.each(|key, row| {
-            if let BodyRef::Extents(body) = &row.body {
+            if let BodyRef::Extents(body) = row.body() {
                 found.extend(body.extents.iter().map(|extent| (*extent, pg.pg.0, name_of(key, buckets))));
             }
         });
@@ -419,7 +421,7 @@ async fn key_rows(
     Ok(table)
 }
 
-fn push_places(table: &mut Table, name: &str, pg: u16, row: &Row) {
+fn push_places(table: &mut Table, name: &str, pg: u16, row: RowView<'_>) {
     let mut push = |kind: &str, bytes: u64, volume: u16, offset: Value, id: Value| {
         table.push(vec![
             json!(name),
@@ -434,7 +436,7 @@ fn push_places(table: &mut Table, name: &str, pg: u16, row: &Row) {
             id,
         ]);
     };
-    match &row.body {
+    match row.body() {
         BodyRef::None => push("no body", 0, row.home.volume.0, Value::Null, Value::Null),
         BodyRef::Inline(inline) => {
             let id = json!(hex(&inline.id.0.to_be_bytes()));

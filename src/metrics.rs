@@ -141,6 +141,25 @@ const METRICS: &[Metric] = &[
     }),
     ("stria_rows", "Rows of the index.", "gauge", |r| r.store.rows as f64),
     ("stria_index_bytes", "Memory of the index.", "gauge", |r| r.store.index_bytes as f64),
+    ("stria_rows_in_memory", "Rows of the index in memory.", "gauge", |r| {
+        r.store.paged.rows_in_memory as f64
+    }),
+    ("stria_pgs_paged", "Placement groups whose rows are left to their runs.", "gauge", |r| {
+        r.store.paged.pgs as f64
+    }),
+    ("stria_index_cache_bytes", "Blocks of runs in memory.", "gauge", |r| r.store.paged.cache_bytes as f64),
+    ("stria_index_block_reads_total", "Blocks of runs read.", "counter", |r| {
+        r.store.paged.block_reads as f64
+    }),
+    ("stria_index_block_hits_total", "Blocks of runs found in memory.", "counter", |r| {
+        r.store.paged.cache_hits as f64
+    }),
+    ("stria_index_filter_denials_total", "Runs passed over by their filter.", "counter", |r| {
+        r.store.paged.filter_denials as f64
+    }),
+    ("stria_index_filter_misses_total", "Blocks looked at in vain.", "counter", |r| {
+        r.store.paged.filter_misses as f64
+    }),
     ("stria_log_frames_total", "Log frames written.", "counter", |r| r.store.frames as f64),
     ("stria_log_bytes_total", "Log bytes written.", "counter", |r| r.store.log_bytes_written as f64),
     ("stria_log_segments", "Log segments in use.", "gauge", |r| r.store.log_segments as f64),

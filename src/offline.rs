@@ -165,11 +165,12 @@ pub async fn write_index(
         sync: SyncPolicy::Always,
         flush_method: FlushMethod::Flush,
         checkpoint_log_bytes: u64::MAX,
+        index_bytes_max: u64::MAX,
     };
     let volumes = Volumes::new(env.clone(), disks, true);
     let (found, rows) = (replayed.volumes, replayed.pgs);
     let store = Store::open(env.clone(), config, volumes, found, rows, false).await?;
-    for (volume, extents) in store.extents_in_use() {
+    for (volume, extents) in store.extents_in_use().await? {
         store.adopt(volume, &extents)?;
     }
     store.start()?;

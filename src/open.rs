@@ -12,8 +12,8 @@ use std::{
 use stria_base::{MIB, VolumeId};
 use stria_env::{Disk, Env};
 use stria_store::{
-    ExtentsInUse, FlushMethod, PgRows, ReplayReport, Replayed, Store, StoreConfig, StoreError, SyncPolicy,
-    VolumeIdentity, VolumeReplay, Volumes, format_volume, replay,
+    Budget, ExtentsInUse, FlushMethod, PgRows, ReplayReport, Replayed, Store, StoreConfig, StoreError,
+    SyncPolicy, VolumeIdentity, VolumeReplay, Volumes, format_volume, replay_within,
 };
 
 use crate::{
@@ -151,11 +151,13 @@ pub async fn open(
     paths: &[VolumePath],
     may_miss: bool,
     meeting: Meeting,
+    index_bytes_max: u64,
 ) -> Result<Opened, OpenError> {
     let (store_uuid, pg_count) = identity;
     let me = env.core();
     let mine: Vec<&VolumePath> = paths.iter().filter(|path| path.id.owner(config.cores) == me).collect();
-    let (mut disks, mut replayed, missing) = match open_mine(env, identity, &mine).await {
+    let budget = Budget { cores: config.cores, index_bytes_max };
+    let (mut disks, mut replayed, missing) = match open_mine(env, identity, &mine, budget).await {
         Ok((disks, replayed)) => (disks, replayed, None),
         Err((path, error)) if may_miss && is_missing(&error) => {
             let identity = VolumeIdentity { store_uuid, volume: path.id, pg_count };
@@ -174,6 +176,7 @@ pub async fn open(
         sync: sync_policy(config.sync),
         flush_method,
         checkpoint_log_bytes: CHECKPOINT_LOG_BYTES,
+        index_bytes_max,
     };
     let is_settled = replayed.is_settled(config.cores);
     let rows = std::mem::take(&mut replayed.pgs);
@@ -191,7 +194,7 @@ pub async fn open(
     let volumes = Volumes::new(env.clone(), disks, store_config.sync == SyncPolicy::Always);
     let store =
         Store::open(env.clone(), store_config, volumes.clone(), replayed.volumes, rows, is_settled).await?;
-    exchange_extents(&meeting, config.cores, &store)?;
+    exchange_extents(&meeting, config.cores, &store).await?;
     store.start()?;
     Ok(Opened { store, volumes, report: replayed.report, flush_method, is_settled, missing })
 }
@@ -202,6 +205,7 @@ async fn open_mine<'p>(
     env: &RealEnv,
     (store_uuid, pg_count): (u128, u16),
     mine: &[&'p VolumePath],
+    budget: Budget,
 ) -> Result<(Vec<(VolumeId, RealDisk)>, Replayed), (&'p VolumePath, OpenError)> {
     let mut disks = Vec::new();
     for path in mine {
@@ -214,7 +218,7 @@ async fn open_mine<'p>(
         }
         disks.push((path.id, disk));
     }
-    let replayed = replay(env, store_uuid, disks.clone()).await;
+    let replayed = replay_within(env, store_uuid, disks.clone(), budget).await;
     let replayed = replayed.map_err(|error| (mine[0], error.into()))?;
     Ok((disks, replayed))
 }
@@ -272,9 +276,9 @@ fn exchange_rows(
     Ok((rows, all_settled))
 }
 
-fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Result<(), OpenError> {
+async fn exchange_extents(meeting: &Meeting, cores: u16, store: &Store<RealEnv>) -> Result<(), OpenError> {
     let mut parts: BTreeMap<u16, Vec<(VolumeId, ExtentsInUse)>> = BTreeMap::new();
-    for (volume, extents) in store.extents_in_use() {
+    for (volume, extents) in store.extents_in_use().await? {
         parts.entry(volume.owner(cores).0).or_default().push((volume, extents));
     }
     let parts = (0..cores).map(|core| Handover::Extents(parts.remove(&core).unwrap_or_default())).collect();

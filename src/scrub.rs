@@ -134,8 +134,10 @@ async fn light_pass(state: &Rc<CoreState>) -> Result<(), StoreError> {
         for core in state.peers.cores() {
             match state.peers.call_core(core, NameSpace { window }).await {
                 Ok(space) => named.push(space),
-                // What its rows name is not known: nothing can be said of this space.
-                Err(StoreError::Absent { .. }) => return store.end_scrub_light().await,
+                // What its rows name is not known, or not all of it: nothing can be said of this space.
+                Err(StoreError::Absent { .. } | StoreError::Corrupt { .. }) => {
+                    return store.end_scrub_light().await;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -225,7 +225,7 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
 }
 
 fn check_budget(config: &Config) -> Result<(), ServeError> {
-    let shares = MemoryShares::of(config.memory_bytes, config.cores);
+    let shares = MemoryShares::of(config.memory_bytes, config.index_bytes, config.cores);
     if shares.slab < SLAB_BYTES_MIN {
         let cores_max = config.memory_bytes / 4 / SLAB_BYTES_MIN as u64;
         return Err(ServeError::Memory { cores: config.cores, cores_max });

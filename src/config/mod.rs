@@ -105,6 +105,8 @@ pub struct Config {
     pub pin: bool,
     /// Memory budget, bytes.
     pub memory_bytes: u64,
+    /// Part of it for the index, bytes.
+    pub index_bytes: u64,
     /// Sync strategy.
     pub sync: Sync,
     /// Back end.

@@ -322,6 +322,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
         n => n,
     };
+    let memory_bytes = read.size("memory")?.unwrap_or_else(memory_default);
     let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug];
     Ok(Config {
         data: PathBuf::from(read.text("data").expect("it has a default").0),
@@ -330,7 +331,8 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         admin_listen: read.address("admin-listen")?,
         cores: u16::try_from(cores).unwrap_or(1024).min(1024),
         pin: read.bool("pin")?,
-        memory_bytes: read.size("memory")?.unwrap_or_else(memory_default),
+        memory_bytes,
+        index_bytes: read.size("index-memory")?.unwrap_or(u64::MAX).min(memory_bytes / 2),
         sync: sync(&read)?,
         io_backend: [IoBackend::Auto, IoBackend::Uring, IoBackend::Epoll]
             [read.choice("io-backend")?.unwrap_or(0)],

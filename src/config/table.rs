@@ -113,6 +113,13 @@ pub const OPTIONS: &[OptionRow] = &[
         "Memory budget of the process; default a quarter of RAM, at least 256M",
     ),
     row(
+        "index-memory",
+        "SIZE",
+        Kind::Size { min: MIB, max: 1 << 50 },
+        "",
+        "Memory for the index, at most and by default half of memory; rows beyond it are read from disk",
+    ),
+    row(
         "sync",
         "WHEN",
         Kind::Choice(&["always", "threshold", "periodic", "none"]),

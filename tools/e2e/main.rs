@@ -24,6 +24,7 @@ mod listing;
 mod missing_volume;
 mod multipart;
 mod objects;
+mod paged;
 mod post_object;
 mod presigned;
 mod ranges;

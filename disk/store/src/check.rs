@@ -10,8 +10,8 @@ use stria_base::{PgId, VolumeId};
 use crate::{
     index::{MemoryIndex, MetaIndex},
     open::into_pg,
+    packed::RowView,
     replay::{PgRows, Replayed},
-    row::Row,
     store::PgState,
 };
 
@@ -36,7 +36,7 @@ impl WholePg {
     }
 
     /// Its rows in key order.
-    pub fn each(&self, mut row: impl FnMut(&[u8], &Row)) {
+    pub fn each(&self, mut row: impl FnMut(&[u8], RowView<'_>)) {
         self.index.scan(Bound::Unbounded, &mut |key, found| {
             row(key, found);
             ControlFlow::Continue(())

@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
 
@@ -17,14 +17,18 @@ use stria_env::{
 };
 
 use crate::{
+    cursor::Shows,
     error::StoreError,
+    index::Changed,
     manifest::{self, Entry, MANIFEST_BYTES_MAX, Manifest, ManifestRef},
+    pg::Pg,
     replay::VolumeReplay,
     row::Extent,
     run::Run,
-    run_writer::Rows,
-    store::{Changed, Pg, PgState, Store},
+    run_writer::{Rows, Written},
+    store::{PgState, Store},
     superblock::{Position, VolumeInfo, Writers},
+    view::RunView,
 };
 
 /// A PG of so many runs gets a single new one.
@@ -70,6 +74,8 @@ pub(crate) struct Checkpoints {
     log_bytes_at: Cell<u64>,
     /// Cleaning waits for the position to move.
     pub(crate) wanted: Cell<bool>,
+    /// The index outgrows its budget, and what changed cannot go before it is in runs.
+    pub(crate) wanted_for_memory: Cell<bool>,
     /// There was no room: write what changed only.
     is_cramped: Cell<bool>,
     retry_at_ns: Cell<u64>,
@@ -115,6 +121,7 @@ impl Checkpoints {
             replayed_bytes: Cell::new(mine.iter().map(|volume| volume.replayed_bytes).sum()),
             log_bytes_at: Cell::new(0),
             wanted: Cell::new(false),
+            wanted_for_memory: Cell::new(false),
             is_cramped: Cell::new(false),
             retry_at_ns: Cell::new(0),
             begun_ns: Cell::new(now_ns),
@@ -145,8 +152,10 @@ struct Draft {
     entries: Vec<Entry>,
     /// Space taken so far.
     extents: Vec<Extent>,
-    /// What each PG had changed before, to be put back when the checkpoint fails.
-    taken: Vec<(PgId, Option<Changed>)>,
+    /// PGs whose changes were taken, and whether they had runs to build on: for when the checkpoint fails.
+    taken: Vec<(PgId, bool)>,
+    /// What is known of the runs it wrote.
+    views: BTreeMap<u64, Rc<RunView>>,
 }
 
 impl<E: Env> Store<E> {
@@ -163,8 +172,8 @@ impl<E: Env> Store<E> {
             Progress::Covered => can_move,
             Progress::Moved => false,
         };
-        next || (state.wanted.get() && can_move)
-            || self.log_bytes_behind() > self.0.config.checkpoint_log_bytes
+        let is_wanted = state.wanted.get() || state.wanted_for_memory.get();
+        next || (is_wanted && can_move) || self.log_bytes_behind() > self.0.config.checkpoint_log_bytes
     }
 
     fn log_bytes_behind(&self) -> u64 {
@@ -243,6 +252,7 @@ impl<E: Env> Store<E> {
             at_ns: self.0.env.mono_ns(),
         };
         state.wanted.set(false);
+        state.wanted_for_memory.set(false);
         if !self.has_news(&begin) {
             return Ok(false);
         }
@@ -250,7 +260,7 @@ impl<E: Env> Store<E> {
         match self.write_parts(&begin, &mut draft).await {
             Ok((manifest, named)) => {
                 // After an error nobody knows what the superblock names: nothing may be reused any more.
-                if let Err(error) = self.name(&begin, manifest, named).await {
+                if let Err(error) = self.name(&begin, (manifest, named), &draft.views).await {
                     self.fail_log();
                     return Err(error);
                 }
@@ -336,19 +346,26 @@ impl<E: Env> Store<E> {
                 return Ok(());
             }
             let all = pg.changed.is_none() || (!pg.keeps_runs && self.is_worn(&entry.runs));
-            draft.taken.push((id, pg.changed.replace(Changed::new())));
+            draft.taken.push((id, pg.changed.is_some()));
+            pg.taken = pg.changed.replace(Changed::default());
             (entry, all)
         };
-        let run = match draft.taken.last() {
-            Some((_, Some(changed))) if !all => {
-                self.write_run(id, Rows::Of(changed), &mut draft.extents).await?
-            }
-            _ => self.write_run(id, Rows::All, &mut draft.extents).await?,
+        let (rows, replaced) = match (self.is_resident(id), all) {
+            (true, true) => (Rows::All, entry.runs.len()),
+            (true, false) => (Rows::Changed, 0),
+            // All of a paged PG is much to read and write: its newest runs are merged, the others stay.
+            (false, _) => match self.merged_runs(&entry.runs) {
+                0 => (Rows::Changed, 0),
+                count if count == entry.runs.len() => (Rows::Merged(Shows::Rows), count),
+                count => (Rows::Merged(Shows::Newest(count)), count),
+            },
         };
-        if all {
-            entry.runs.clear();
+        let written = self.write_run(id, rows, &mut draft.extents).await?;
+        entry.runs.drain(..replaced);
+        if let Some(Written { run, view }) = written {
+            draft.views.insert(run.id, Rc::new(view));
+            entry.runs.insert(0, run);
         }
-        entry.runs.splice(0..0, run);
         draft.entries.push(entry);
         Ok(())
     }
@@ -360,8 +377,28 @@ impl<E: Env> Store<E> {
         !self.0.checkpoints.is_cramped.get() && (runs.len() >= RUNS_MAX || delta_bytes > base.bytes)
     }
 
+    /// How many of the newest runs of a paged PG the next one takes in: none while there are few, else as many as
+    /// are no larger than twice what is merged already.
+    fn merged_runs(&self, runs: &[Run]) -> usize {
+        if runs.len() < RUNS_MAX || self.0.checkpoints.is_cramped.get() {
+            return 0;
+        }
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(run) = runs.get(count)
+            && (count < 2 || run.bytes <= 2 * bytes)
+        {
+            (count, bytes) = (count + 1, bytes + run.bytes);
+        }
+        count
+    }
+
     /// Makes it the checkpoint that counts, in one step, and frees what counted before.
-    async fn name(&self, begin: &Begin, manifest: Manifest, named: ManifestRef) -> Result<(), StoreError> {
+    async fn name(
+        &self,
+        begin: &Begin,
+        (manifest, named): (Manifest, ManifestRef),
+        views: &BTreeMap<u64, Rc<RunView>>,
+    ) -> Result<(), StoreError> {
         let volume = &self.0.mine[0];
         let info = volume.info();
         let writers = if begin.moves { Writers::Cores(self.0.config.cores) } else { info.writers };
@@ -375,7 +412,12 @@ impl<E: Env> Store<E> {
                 ..info
             }))
             .await?;
-        self.replace_held(0, Held { manifest, named: Some(named) });
+        let gone = self.replace_held(0, Held { manifest, named: Some(named) });
+        self.replace_views(views);
+        // Who reads a run that is replaced has its space until then.
+        self.0.pins.runs.period().await;
+        volume.free(&gone);
+        self.trim();
         if begin.moves {
             self.empty_others().await?;
         }
@@ -389,22 +431,22 @@ impl<E: Env> Store<E> {
             if info.manifest.is_some() || info.position != position {
                 let writers = Writers::None;
                 volume.write_superblock(VolumeInfo { position, manifest: None, writers, ..info }).await?;
-                self.replace_held(nth, Held::default());
+                volume.free(&self.replace_held(nth, Held::default()));
             }
         }
         Ok(())
     }
 
-    /// Frees what only the manifest named before took.
-    fn replace_held(&self, nth: usize, next: Held) {
-        let volume = &self.0.mine[nth];
+    /// What only the manifest named before took.
+    fn replace_held(&self, nth: usize, next: Held) -> Vec<Extent> {
+        let (volume, mut gone) = (&self.0.mine[nth], Vec::new());
         let before = std::mem::take(&mut self.0.checkpoints.held.borrow_mut()[nth]);
         let kept: BTreeSet<u64> = next.manifest.runs().map(|run| run.id).collect();
         for run in before.manifest.runs().filter(|run| !kept.contains(&run.id)) {
-            volume.free(&run.extents);
+            gone.extend_from_slice(&run.extents);
         }
         if let Some(named) = before.named {
-            volume.free(&named.extents(volume.id));
+            gone.extend(named.extents(volume.id));
         }
         for entry in &next.manifest.entries {
             if let Some(Some(pg)) = self.0.pgs.get(usize::from(entry.pg.0)) {
@@ -412,6 +454,30 @@ impl<E: Env> Store<E> {
             }
         }
         self.0.checkpoints.held.borrow_mut()[nth] = next;
+        gone
+    }
+
+    /// PGs read the runs that count now, and paged ones leave what these hold to them.
+    fn replace_views(&self, new: &BTreeMap<u64, Rc<RunView>>) {
+        let held = self.0.checkpoints.held.borrow();
+        for entry in &held[0].manifest.entries {
+            let Some(Some(pg)) = self.0.pgs.get(usize::from(entry.pg.0)) else { continue };
+            let mut pg = pg.borrow_mut();
+            let old = pg.pages.views.clone();
+            let is_same = old.iter().map(|view| view.run.id).eq(entry.runs.iter().map(|run| run.id));
+            if !is_same {
+                let known =
+                    |id: u64| new.get(&id).or_else(|| old.iter().find(|view| view.run.id == id)).cloned();
+                let views: Option<Vec<_>> = entry.runs.iter().map(|run| known(run.id)).collect();
+                assert!(views.is_some() || !pg.pages.is_paged, "every run of a paged PG is known");
+                pg.pages.views = Rc::new(views.unwrap_or_default());
+                pg.pages.version += 1;
+            }
+            if pg.pages.is_paged {
+                pg.page_out();
+            }
+            pg.taken = None;
+        }
     }
 
     fn count(&self, begin: &Begin, draft: &Draft) {
@@ -432,15 +498,13 @@ impl<E: Env> Store<E> {
     /// Everything is as before, but for the time lost.
     fn give_up(&self, draft: Draft, error: &StoreError) {
         self.0.mine[0].free(&draft.extents);
-        for (pg, taken) in draft.taken {
+        for (pg, had_runs) in draft.taken {
             let mut pg = self.pg(pg).borrow_mut();
-            pg.changed = match (taken, pg.changed.take()) {
-                (Some(mut before), Some(since)) => {
-                    before.extend(since);
-                    Some(before)
-                }
-                _ => None,
-            };
+            let (before, since) = (pg.taken.take(), pg.changed.take());
+            if let (true, Some(mut before), Some(since)) = (had_runs, before, since) {
+                before.extend(&since);
+                pg.changed = Some(before);
+            }
         }
         let state = &self.0.checkpoints;
         state.is_cramped.set(matches!(error, StoreError::Full));
@@ -511,7 +575,7 @@ impl<E: Env> Store<E> {
     pub(crate) fn replace_runs(&self, pg: PgId) -> bool {
         let Some(Some(state)) = self.0.pgs.get(usize::from(pg.0)) else { return false };
         let mut state = state.borrow_mut();
-        if state.keeps_runs {
+        if state.keeps_runs || state.pages.is_paged {
             return false;
         }
         state.changed = None;

@@ -10,15 +10,19 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use stria_base::{Hlc, PgId, VolumeId};
 use stria_env::Env;
-use stria_wal::{BodyKind, Change, INLINE_HEADER_BYTES, RecordBuilder, RecordKind, frame_bytes, records};
+use stria_wal::{
+    BodyKind, Change, FRAME_HEADER_BYTES, FrameHeader, INLINE_HEADER_BYTES, RecordBuilder, RecordKind,
+    frame_bytes, records,
+};
 
 use crate::{
     error::StoreError,
-    index::MetaIndex,
     log::{FrameFate, PendingChange, PendingRecord},
+    paged::Resolved,
+    pg::Pg,
     replay::row_of,
     row::{BodyRef, Home},
-    store::{Pg, PgState, Store},
+    store::{PgState, Store},
     window::{Place, Window},
 };
 
@@ -94,30 +98,17 @@ impl<E: Env> Store<E> {
             // Its rows are on the missing volume alone.
             return Ok(());
         }
-        let uuid = self.0.mine[0].uuid;
         let room = self.log_room_bytes();
-        if room < 2 * self.0.mine[0].geometry.segment_bytes() && room < self.need_of(segment) {
+        if room < 2 * self.0.mine[0].geometry.segment_bytes() && room < self.need_of(segment).await? {
             return Err(StoreError::Full);
         }
-        // All volumes of a store are cut alike.
-        let geometry = self.0.mine[0].geometry;
-        let LogSegment { volume, segment: number, generation, .. } = segment;
-        let place = Place { uuid, volume, geometry, segment: number, generation };
         let disk = self.0.volumes.disk(segment.volume)?.clone();
-        let mut window = Window::new(&self.0.env, &disk, place, u64::from(segment.end));
-        while window.at < u64::from(segment.end) {
-            let Some(header) = window.frame().await? else {
-                // A hole in a log is a matter for repair; freeing the segment would seal the loss.
-                return Err(StoreError::Corrupt {
-                    id: stria_base::DataId(0),
-                    block: window.at,
-                    volume: segment.volume,
-                });
-            };
-            let payload =
-                stria_wal::FRAME_HEADER_BYTES..stria_wal::FRAME_HEADER_BYTES + header.payload_bytes as usize;
-            let fate = self.relocate_frame(&window.data()[payload], segment);
-            if let Some(fate) = fate {
+        let mut window = self.window_over(segment, &disk);
+        while let Some(header) = self.next_frame(&mut window, segment).await? {
+            let payload = payload_of(&window, &header);
+            // Rows are looked at and rewritten in one step: until then none of them leaves memory.
+            let _held = self.hold_rows(payload).await?;
+            if let Some(fate) = self.relocate_frame(payload, segment) {
                 // One frame of rewritten rows at a time: cleaning takes its share of the log, not all of it.
                 fate.wait().await?;
             }
@@ -127,27 +118,76 @@ impl<E: Env> Store<E> {
         self.drain_log().await?;
         self.flush_log().await?;
         // Readers of this core hold places in the segment; its owner knows only its own readers.
-        self.0.pins.log_grace_period().await;
+        self.0.pins.log.period().await;
         Ok(())
+    }
+
+    fn window_over<'a>(&'a self, segment: LogSegment, disk: &'a E::Disk) -> Window<'a, E> {
+        // All volumes of a store are cut alike.
+        let geometry = self.0.mine[0].geometry;
+        let LogSegment { volume, segment: number, generation, .. } = segment;
+        let place = Place { uuid: self.0.mine[0].uuid, volume, geometry, segment: number, generation };
+        Window::new(&self.0.env, disk, place, u64::from(segment.end))
+    }
+
+    /// The frame the window stands at; `None` at the end of the segment.
+    async fn next_frame(
+        &self,
+        window: &mut Window<'_, E>,
+        segment: LogSegment,
+    ) -> Result<Option<FrameHeader>, StoreError> {
+        if window.at >= u64::from(segment.end) {
+            return Ok(None);
+        }
+        match window.frame().await? {
+            Some(header) => Ok(Some(header)),
+            // A hole in a log is a matter for repair; freeing the segment would seal the loss.
+            None => Err(StoreError::Corrupt {
+                id: stria_base::DataId(0),
+                block: window.at,
+                volume: segment.volume,
+            }),
+        }
+    }
+
+    /// Brings the rows a frame put, those of this core, into memory.
+    async fn hold_rows(&self, payload: &[u8]) -> Result<Vec<Resolved<E>>, StoreError> {
+        let mut keys: BTreeMap<PgId, Vec<&[u8]>> = BTreeMap::new();
+        for record in records(payload).flatten() {
+            if matches!(self.0.pgs.get(usize::from(record.pg.0)), Some(Some(_))) {
+                let put = record.changes().filter(|change| !change.delete).map(|change| change.key);
+                keys.entry(record.pg).or_default().extend(put);
+            }
+        }
+        let mut held = Vec::with_capacity(keys.len());
+        for (pg, keys) in keys {
+            held.push(self.resolve(pg, &keys).await?);
+        }
+        Ok(held)
     }
 
     /// Bytes of log that rewriting a segment takes at most: a log that cannot go on fails for good, so it
     /// is counted before.
-    fn need_of(&self, segment: LogSegment) -> u64 {
+    async fn need_of(&self, segment: LogSegment) -> Result<u64, StoreError> {
         // What does not fit into the rest of a segment goes into the next: the largest frame may be wasted.
         let (mut need, mut largest) = (SLACK_BYTES, 0);
-        for pg in self.0.pgs.iter().flatten() {
-            pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
-                if (row.home.volume, row.home.segment) == (segment.volume, segment.segment) {
-                    let frame =
-                        frame_bytes(u64::from(row.home.bytes) + stria_wal::RECORD_HEADER_BYTES as u64);
+        let disk = self.0.volumes.disk(segment.volume)?.clone();
+        let mut window = self.window_over(segment, &disk);
+        while let Some(header) = self.next_frame(&mut window, segment).await? {
+            let payload = payload_of(&window, &header);
+            let _held = self.hold_rows(payload).await?;
+            for record in records(payload).flatten() {
+                let Some(Some(pg)) = self.0.pgs.get(usize::from(record.pg.0)) else { continue };
+                let pg = pg.borrow();
+                for change in record.changes().filter(|change| counts(&pg, change, segment)) {
+                    let frame = frame_bytes(change.bytes as u64 + stria_wal::RECORD_HEADER_BYTES as u64);
                     need += frame;
                     largest = largest.max(frame);
                 }
-                std::ops::ControlFlow::Continue(())
-            });
+            }
+            window.advance(frame_bytes(u64::from(header.payload_bytes)));
         }
-        need + largest
+        Ok(need + largest)
     }
 
     /// Appends what counts of one frame. Returns what to wait for, if anything was appended.
@@ -225,6 +265,10 @@ impl<E: Env> Store<E> {
     }
 }
 
+fn payload_of<'w, E: Env>(window: &'w Window<'_, E>, header: &FrameHeader) -> &'w [u8] {
+    &window.data()[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize]
+}
+
 /// Whether a change found in `segment` must survive it.
 fn counts(pg: &Pg, change: &Change<'_>, segment: LogSegment) -> bool {
     // A newer change is already in the log. Rewriting the old row behind it would let the old row outlive
@@ -234,9 +278,9 @@ fn counts(pg: &Pg, change: &Change<'_>, segment: LogSegment) -> bool {
     }
     if change.delete {
         // A damaged run may lack the tombstone: without it the next start would find the row that it hides.
-        return pg.state == PgState::NeedsRepair && pg.index.get(change.key).is_none();
+        return pg.state == PgState::NeedsRepair && pg.known(change.key).is_some_and(|row| row.is_none());
     }
-    pg.index.get(change.key).is_some_and(|row| {
+    pg.visible(change.key).is_some_and(|row| {
         row.seq == change.seq && (row.home.volume, row.home.segment) == (segment.volume, segment.segment)
     })
 }

@@ -6,19 +6,25 @@
 //! bytes. Docs: docs/format/volume.md, docs/format/wal.md, docs/format/rows.md.
 
 mod alloc;
+mod block_cache;
 mod blocks;
 mod body;
 mod check;
 mod checkpoint;
 mod clean;
+mod cursor;
 mod error;
 mod index;
 mod inspect;
+mod leaf;
 mod log;
 mod log_writer;
 mod manifest;
 mod map;
 mod open;
+mod packed;
+mod paged;
+mod pg;
 mod pins;
 mod rebuild;
 mod recover;
@@ -33,6 +39,7 @@ mod scrub_header;
 mod scrub_space;
 mod store;
 mod superblock;
+mod view;
 mod volume;
 mod volumes;
 mod window;
@@ -51,8 +58,11 @@ pub use log::{Commit, CommitInfo, FlushMethod, SyncPolicy, Ticket};
 pub use manifest::{Entry, Manifest, ManifestRef};
 pub use map::{DeviceMap, Geometry, Segment};
 pub use open::{ExtentsInUse, format_volume, format_volume_sized, probe_volume};
+pub use packed::RowView;
+pub use paged::{PagedStats, Resolved};
 pub use rebuild::{RebuildReport, rebuild};
-pub use replay::{PgRows, ReplayReport, Replayed, VolumeReplay, replay, replay_whole_log};
+pub use recover::Budget;
+pub use replay::{PgRows, ReplayReport, Replayed, VolumeReplay, replay, replay_whole_log, replay_within};
 pub use row::{BodyRef, Change, Extent, ExtentBody, Grant, Home, InlineRef, NewBody, Row};
 pub use run::Run;
 pub use scrub::{Damage, DamageKind, ScrubConfig, ScrubMark, ScrubStats, ScrubStep};
@@ -66,7 +76,7 @@ pub use volumes::Volumes;
 /// # Panics
 /// When a manifest that decodes is another after encoding.
 pub fn fuzz_decode(bytes: &[u8]) {
-    run::fuzz_decode(bytes);
+    view::fuzz_decode(bytes);
     let volume = stria_base::VolumeId(0);
     if let Some(manifest) = manifest::Manifest::decode(bytes, volume) {
         let again = manifest::Manifest::decode(&manifest.encode(volume), volume);

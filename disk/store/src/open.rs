@@ -9,23 +9,23 @@ use std::{
     rc::Rc,
 };
 
-use stria_base::{HlcClock, PgId, VolumeId};
+use stria_base::{Hlc, HlcClock, PgId, VolumeId};
 use stria_env::{Disk, Env, disk::BLOCK_BYTES, sync::Notify};
 
 use crate::{
     checkpoint::Checkpoints,
     error::StoreError,
-    index::{MemoryIndex, MetaIndex},
+    index::{Changed, MemoryIndex, MetaIndex},
     log::{Log, SyncPolicy},
     log_writer::FRAME_BUFFER_BYTES,
     map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_OFFSETS},
+    pg::{Pages, Pg},
     pins::Pins,
-    recover::Base,
-    replay::{PgRows, Slot, VolumeReplay, put},
+    recover::{Base, PagedRows, load_whole},
+    replay::{PgRows, Slot, VolumeReplay},
     row::{BodyRef, Extent},
-    run::RunRow,
     scrub::ScrubState,
-    store::{Changed, Inner, Pg, PgState, Store, StoreConfig},
+    store::{Inner, PgState, Store, StoreConfig},
     superblock::{
         self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
     },
@@ -208,6 +208,9 @@ impl<E: Env> Store<E> {
         let segment_bytes = mine[0].info.geometry.segment_bytes();
         let log = Log::new(mine[0].open_ends.clone(), mine[0].next_seq, mine[0].prev_hash, segment_bytes);
         let mut live_log_bytes = 0;
+        if !is_settled {
+            load_all(&env, &volumes, owned[0].uuid, &mut pgs).await?;
+        }
         let pgs = pgs.into_iter().map(|rows| {
             rows.map(|rows| {
                 hlc.observe(rows.hlc_high);
@@ -237,26 +240,42 @@ impl<E: Env> Store<E> {
             cleaned_segments: Cell::new(0),
             relocated_bytes: Cell::new(0),
             absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
+            block_cache: RefCell::default(),
+            paged_stats: Cell::default(),
         })))
     }
 
-    /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners.
-    #[must_use]
-    pub fn extents_in_use(&self) -> BTreeMap<VolumeId, ExtentsInUse> {
+    /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners. Later, of a store
+    /// nobody writes to, for checks.
+    ///
+    /// # Errors
+    /// When rows have to be read and cannot be.
+    pub async fn extents_in_use(&self) -> Result<BTreeMap<VolumeId, ExtentsInUse>, StoreError> {
         let mut found: BTreeMap<VolumeId, ExtentsInUse> = BTreeMap::new();
-        for pg in self.0.pgs.iter().flatten() {
-            let suspect = pg.borrow().state == PgState::NeedsRepair;
-            pg.borrow().index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
-                if let BodyRef::Extents(body) = &row.body {
-                    for extent in &body.extents {
-                        let of = found.entry(extent.volume).or_default();
-                        if suspect { of.suspect.push(*extent) } else { of.sure.push(*extent) }
+        for id in self.pgs() {
+            let (mut extents, state, is_paged, is_start) = {
+                let mut pg = self.pg(id).borrow_mut();
+                let start = std::mem::take(&mut pg.start_extents);
+                let is_start = std::mem::take(&mut pg.is_start);
+                (start, pg.state, pg.pages.is_paged, is_start)
+            };
+            if !is_paged || is_start {
+                extents.append(&mut self.pg(id).borrow().extents());
+            } else {
+                self.scan_rows(id, std::ops::Bound::Unbounded, |_, row| {
+                    if let BodyRef::Extents(body) = row.body() {
+                        extents.extend_from_slice(&body.extents);
                     }
-                }
-                std::ops::ControlFlow::Continue(())
-            });
+                    std::ops::ControlFlow::Continue(())
+                })
+                .await?;
+            }
+            for extent in extents {
+                let of = found.entry(extent.volume).or_default();
+                if state == PgState::NeedsRepair { of.suspect.push(extent) } else { of.sure.push(extent) }
+            }
         }
-        found
+        Ok(found)
     }
 
     /// Takes extents that rows name out of the free space of a volume of this core.
@@ -281,6 +300,7 @@ impl<E: Env> Store<E> {
         }
         let buf = self.0.env.buf(FRAME_BUFFER_BYTES).ok_or(StoreError::NoBuffer)?;
         self.0.env.spawn(self.clone().run_log(buf));
+        self.trim();
         if let SyncPolicy::Periodic { ms } = self.0.config.sync {
             self.0.env.spawn(self.clone().run_periodic_flush(ms));
         }
@@ -296,53 +316,80 @@ fn adopt_runs<E: Env>(volume: &Volume<E>, replayed: &VolumeReplay) -> Result<(),
     runs.chain(&named).try_for_each(|extent| volume.adopt(*extent))
 }
 
+/// Brings all rows into memory: logs of other cores may have changes of them.
+async fn load_all<E: Env>(
+    env: &E,
+    volumes: &Volumes<E>,
+    uuid: u128,
+    pgs: &mut [Option<PgRows>],
+) -> Result<(), StoreError> {
+    for base in pgs.iter_mut().flatten().filter_map(|rows| rows.base.as_mut()) {
+        load_whole(env, volumes.disk(base.volume)?, uuid, base).await?;
+    }
+    Ok(())
+}
+
 /// Rows of the runs, and over them what the log says. `home`: the volume of this core's runs. Also the bytes
 /// of log its rows weigh.
 pub(crate) fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u64) {
     let PgRows { pg, base, rows, version_high, seq_high, suspect, .. } = rows;
-    let Base { rows: run_rows, mut newer, volume, needs_repair, is_damaged, is_replaced, .. } =
-        base.unwrap_or_else(|| Base { is_replaced: true, ..Base::new(pg, 0, home) });
-    let mut changed = (volume == home && !is_replaced).then(Changed::new);
+    let base = base.unwrap_or_else(|| Base { is_replaced: true, ..Base::new(pg, 0, home) });
+    let has_runs = base.volume == home && !base.is_replaced;
+    let Base { mut index, mut tombstones, paged, views, rescued, needs_repair, is_damaged, .. } = base;
+    let mut changed = has_runs.then(Changed::default);
+    let is_paged = paged.is_some();
+    assert!(!is_paged || (has_runs && is_settled), "rows stay in runs of this core's own only");
+    for (key, slot) in rescued {
+        apply(&mut index, &mut tombstones, &key, slot);
+    }
     for (key, slot) in rows {
-        // What the log says is not in the runs; that of the newest change is what a tombstone needs.
-        let newest = newer.get(&key).filter(|there| there.seq > slot.seq);
-        let number = newest.map_or((slot.seq, slot.hlc), |there| (there.seq, there.hlc));
+        let number = apply(&mut index, &mut tombstones, &key, slot);
         if let Some(changed) = &mut changed {
-            changed.insert(key.clone(), number);
-        }
-        put(&mut newer, key, slot);
-    }
-    let mut tombstones = Changed::new();
-    let mut visible = Vec::with_capacity(run_rows.len() + newer.len());
-    let mut newer = newer.into_iter().peekable();
-    let mut take = |key: Box<[u8]>, slot: Slot| match slot.row {
-        Some(row) => visible.push((key, row)),
-        None => {
-            tombstones.insert(key, (slot.seq, slot.hlc));
-        }
-    };
-    for RunRow { key, seq, hlc, row } in run_rows {
-        while let Some((key, slot)) = newer.next_if(|(newer, _)| *newer < key) {
-            take(key, slot);
-        }
-        match newer.next_if(|(newer, _)| *newer == key) {
-            Some((key, slot)) if slot.seq >= seq => take(key, slot),
-            _ => take(key, Slot { seq, hlc, row }),
+            // What the log says is not in the runs; the number of the newest change is what a tombstone needs.
+            changed.insert(&key, number);
         }
     }
-    newer.for_each(|(key, slot)| take(key, slot));
+    let PagedRows { rows, mut live_bytes, extents } = paged.unwrap_or_default();
+    index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
+        live_bytes += u64::from(row.home.bytes);
+        std::ops::ControlFlow::Continue(())
+    });
     let needs_repair = needs_repair || suspect || is_damaged;
-    let live_bytes = visible.iter().map(|(_, row)| u64::from(row.home.bytes)).sum();
+    let views = if has_runs && !is_damaged { views.into_iter().map(Rc::new).collect() } else { Vec::new() };
     let pg = Pg {
-        index: MemoryIndex::from_sorted(visible),
+        rows: rows + index.rows(),
+        index,
         pending: BTreeMap::new(),
         seq: seq_high,
         published_seq: seq_high,
         state: if needs_repair { PgState::NeedsRepair } else { PgState::Active },
         changed,
+        taken: None,
         version: version_high,
         tombstones: (!is_settled).then_some(tombstones),
         keeps_runs: is_damaged,
+        pages: Pages { is_paged, views: Rc::new(views), ..Pages::default() },
+        start_extents: extents,
+        is_start: true,
     };
     (pg, live_bytes)
+}
+
+/// Applies a change read from a log, unless something newer is there. Number and stamp of what counts.
+fn apply(index: &mut MemoryIndex, tombstones: &mut Changed, key: &[u8], slot: Slot) -> (u64, Hlc) {
+    let there = index.get(key).map(|row| (row.seq, row.hlc)).or_else(|| tombstones.get(key));
+    if let Some(there) = there.filter(|there| there.0 > slot.seq) {
+        return there;
+    }
+    match &slot.row {
+        Some(row) => {
+            index.put(key, row);
+            tombstones.remove(key);
+        }
+        None => {
+            index.remove(key);
+            tombstones.insert(key, (slot.seq, slot.hlc));
+        }
+    }
+    (slot.seq, slot.hlc)
 }

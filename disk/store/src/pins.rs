@@ -1,8 +1,8 @@
 //! Who is reading what, so that space is not reused under a reader.
 //!
-//! Bodies in extents are pinned by identity: one slow reader holds one body. Inline bodies are read in
-//! one short I/O, so log segments are protected by grace periods: a segment is freed when every read that
-//! began before has ended. Owned by one core.
+//! Bodies in extents are pinned by identity: one slow reader holds one body. Inline bodies and blocks of runs are
+//! read in one short I/O, so log segments and runs are protected by grace periods: their space is freed when every
+//! read that began before has ended. Owned by one core.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,14 +25,23 @@ struct Pinned {
 #[derive(Default)]
 pub struct Pins {
     bodies: RefCell<BTreeMap<DataId, Pinned>>,
-    phase: Cell<usize>,
-    log_readers: [Cell<u32>; 2],
-    log_reader_gone: Notify,
+    /// Readers of inline bodies.
+    pub log: Grace,
+    /// Readers of runs.
+    pub runs: Grace,
 }
 
-/// A read of the log in progress.
-pub struct LogRead<'p> {
-    pins: &'p Pins,
+/// Short reads in progress, and waiting for those that began before.
+#[derive(Default)]
+pub struct Grace {
+    phase: Cell<usize>,
+    readers: [Cell<u32>; 2],
+    reader_gone: Notify,
+}
+
+/// A read in progress.
+pub struct Reading<'g> {
+    grace: &'g Grace,
     phase: usize,
 }
 
@@ -63,24 +72,26 @@ impl Pins {
             None => extents,
         }
     }
+}
 
-    /// Begins a read of the log.
-    pub fn read_log(&self) -> LogRead<'_> {
+impl Grace {
+    /// Begins a read.
+    pub fn begin(&self) -> Reading<'_> {
         let phase = self.phase.get();
-        self.log_readers[phase].set(self.log_readers[phase].get() + 1);
-        LogRead { pins: self, phase }
+        self.readers[phase].set(self.readers[phase].get() + 1);
+        Reading { grace: self, phase }
     }
 
-    /// Waits until every read of the log that began before this call has ended.
-    pub async fn log_grace_period(&self) {
+    /// Waits until every read that began before this call has ended.
+    pub async fn period(&self) {
         // Two flips: readers of the current phase and those of the other one, left over from an earlier
         // grace period that is still waiting.
         for _ in 0..2 {
             let old = self.phase.get();
             self.phase.set(1 - old);
             loop {
-                let gone = self.log_reader_gone.notified();
-                if self.log_readers[old].get() == 0 {
+                let gone = self.reader_gone.notified();
+                if self.readers[old].get() == 0 {
                     break;
                 }
                 gone.await;
@@ -89,12 +100,12 @@ impl Pins {
     }
 }
 
-impl Drop for LogRead<'_> {
+impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let readers = &self.pins.log_readers[self.phase];
+        let readers = &self.grace.readers[self.phase];
         readers.set(readers.get() - 1);
         if readers.get() == 0 {
-            self.pins.log_reader_gone.notify_all();
+            self.grace.reader_gone.notify_all();
         }
     }
 }

@@ -4,15 +4,18 @@
 //! deleted since. Every row that counts lies in some log, because cleaning moves it before a segment is freed; so
 //! the whole log makes a PG complete unless a frame of it is lost. Nothing is written. Runs on any one core, offline.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Bound, ControlFlow},
+};
 
 use stria_base::{PgId, VolumeId};
 use stria_env::Env;
 
 use crate::{
     error::StoreError,
+    index::{Changed, MemoryIndex, MetaIndex},
     replay::{PgRows, Replayed, Slot, replay, replay_whole_log},
-    run::RunRow,
 };
 
 /// What became of the PGs.
@@ -84,11 +87,22 @@ fn put_together(pg: &mut PgRows, log: Option<PgRows>, report: &mut RebuildReport
     if !is_complete {
         pg.add_older(before.rows);
         let Some(base) = before.base else { return finish(pg, is_complete, report) };
-        pg.add_older(base.newer);
-        let slot = |row: RunRow| (row.key, Slot { seq: row.seq, hlc: row.hlc, row: row.row });
-        pg.add_older(base.rows.into_iter().map(slot).collect());
+        pg.add_older(base.rescued);
+        pg.add_older(slots_of(&base.index, &base.tombstones));
     }
     finish(pg, is_complete, report);
+}
+
+/// What runs say, as replay keeps it.
+fn slots_of(index: &MemoryIndex, tombstones: &Changed) -> BTreeMap<Box<[u8]>, Slot> {
+    let gone = tombstones.some(Bound::Unbounded, usize::MAX).into_iter();
+    let mut slots: BTreeMap<Box<[u8]>, Slot> =
+        gone.map(|(key, seq, hlc)| (key, Slot { seq, hlc, row: None })).collect();
+    index.scan(Bound::Unbounded, &mut |key, row| {
+        slots.insert(key.into(), Slot { seq: row.seq, hlc: row.hlc, row: Some(row.to_row()) });
+        ControlFlow::Continue(())
+    });
+    slots
 }
 
 fn finish(pg: &mut PgRows, is_complete: bool, report: &mut RebuildReport) {

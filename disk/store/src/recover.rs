@@ -13,10 +13,14 @@ use stria_env::{
 
 use crate::{
     error::StoreError,
-    manifest::{self, Manifest, ManifestRef},
-    replay::{ReplayReport, Slot, put},
-    run::{self, Run, RunRow},
-    superblock::VolumeInfo,
+    index::{Changed, IndexBuilder, MemoryIndex, MetaIndex},
+    manifest::{self, Entry, Manifest, ManifestRef},
+    packed::RowView,
+    replay::{PgRows, ReplayReport, Slot},
+    row::{BodyRef, Extent},
+    run::Run,
+    superblock::{VolumeInfo, Writers},
+    view::{MergedRuns, RunView},
     volume::read_padded,
     window::BLOCK_READS_MAX,
 };
@@ -27,7 +31,6 @@ const READ_BYTES: u64 = 256 << 10;
 const READS_IN_FLIGHT: usize = 8;
 
 /// What the runs of one PG say.
-#[derive(Debug)]
 pub(crate) struct Base {
     pub(crate) pg: PgId,
     pub(crate) version: u64,
@@ -39,10 +42,30 @@ pub(crate) struct Base {
     pub(crate) is_damaged: bool,
     /// Its rows come from the log instead, and no run counts.
     pub(crate) is_replaced: bool,
-    /// Of the oldest run, in order.
-    pub(crate) rows: Vec<RunRow>,
-    /// Of the newer ones.
-    pub(crate) newer: BTreeMap<Box<[u8]>, Slot>,
+    /// Its rows, unless they stay on the medium.
+    pub(crate) index: MemoryIndex,
+    /// Keys the runs say are gone.
+    pub(crate) tombstones: Changed,
+    /// Its rows stay on the medium; this is what they come to.
+    pub(crate) paged: Option<PagedRows>,
+    /// Of its runs, the newest first; none of a run whose index does not verify.
+    pub(crate) views: Vec<RunView>,
+    /// What frames before the position say, when its runs are damaged.
+    pub(crate) rescued: BTreeMap<Box<[u8]>, Slot>,
+}
+
+/// Rows that were read and verified and not kept, those that the log changed left out.
+#[derive(Default)]
+pub(crate) struct PagedRows {
+    pub(crate) rows: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) extents: Vec<Extent>,
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base").field("pg", &self.pg).field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 impl Base {
@@ -56,62 +79,164 @@ impl Base {
             needs_repair: false,
             is_damaged: false,
             is_replaced: false,
-            rows: Vec::new(),
-            newer: BTreeMap::new(),
+            index: MemoryIndex::default(),
+            tombstones: Changed::default(),
+            paged: None,
+            views: Vec::new(),
+            rescued: BTreeMap::new(),
         }
     }
 }
 
-/// What the manifest of a volume leads to.
+/// How much of the index may be kept in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Data cores of the node.
+    pub cores: u16,
+    /// Memory of this core's rows, bytes; beyond it rows stay in runs.
+    pub index_bytes_max: u64,
+}
+
+impl Budget {
+    /// Everything.
+    pub const WHOLE: Self = Self { cores: 1, index_bytes_max: u64::MAX };
+}
+
+/// What the manifest of a volume says.
 #[derive(Debug, Default)]
-pub(crate) struct Checkpoint {
+pub(crate) struct Named {
     pub(crate) manifest: Manifest,
     /// The superblock names a manifest, and neither copy verifies.
     pub(crate) is_lost: bool,
-    pub(crate) bases: Vec<Base>,
 }
 
-/// Reads and verifies the checkpoint of a volume.
-pub(crate) async fn read_checkpoint<E: Env>(
+/// Reads the manifest of a volume.
+pub(crate) async fn read_named<E: Env>(
     env: &E,
     disk: &E::Disk,
     info: &VolumeInfo,
     report: &mut ReplayReport,
-) -> Result<Checkpoint, StoreError> {
-    let Some(named) = info.manifest else { return Ok(Checkpoint::default()) };
-    let Some(manifest) = read_manifest(env, disk, info, named, report).await? else {
-        return Ok(Checkpoint { is_lost: true, ..Checkpoint::default() });
-    };
+) -> Result<Named, StoreError> {
+    let Some(named) = info.manifest else { return Ok(Named::default()) };
+    Ok(match read_manifest(env, disk, info, named, report).await? {
+        Some(manifest) => Named { manifest, is_lost: false },
+        None => Named { manifest: Manifest::default(), is_lost: true },
+    })
+}
+
+/// Reads and verifies all runs of a volume. Of PGs beyond the budget the rows are counted, not kept: `log` is what
+/// the log changed of them.
+pub(crate) async fn read_bases<E: Env>(
+    (env, disk): (&E, &E::Disk),
+    info: &VolumeInfo,
+    manifest: &Manifest,
+    log: &BTreeMap<PgId, PgRows>,
+    budget: &mut Budget,
+    report: &mut ReplayReport,
+) -> Result<Vec<Base>, StoreError> {
     let mut reader = RunReader { env, disk, ahead: VecDeque::new(), in_flight: VecDeque::new() };
-    for run in manifest.entries.iter().flat_map(|entry| entry.runs.iter().rev()) {
+    for run in manifest.runs() {
         reader.ahead.extend(pieces(run));
     }
+    let volume = info.identity.volume;
+    let is_settled = info.writers == Writers::Cores(budget.cores);
     let mut bases = Vec::with_capacity(manifest.entries.len());
-    let mut bytes = Vec::new();
     for entry in &manifest.entries {
-        let mut base = Base {
-            pg_seq: entry.pg_seq,
-            needs_repair: entry.needs_repair,
-            ..Base::new(entry.pg, entry.version, info.identity.volume)
-        };
-        for (nth, run) in entry.runs.iter().rev().enumerate() {
-            reader.read(run, &mut bytes).await?;
-            let decoded = run::decode(info.identity.store_uuid, entry.pg, run, &bytes);
-            report.run_rows += decoded.rows.len() as u64;
+        let mut bytes = Vec::with_capacity(entry.runs.len());
+        for run in &entry.runs {
+            bytes.push(reader.read(run).await?);
+            report.run_rows += run.rows;
             report.run_bytes += run.bytes;
-            base.is_damaged |= decoded.is_damaged;
-            if nth == 0 {
-                base.rows = decoded.rows;
-                continue;
-            }
-            for RunRow { key, seq, hlc, row } in decoded.rows {
-                put(&mut base.newer, key, Slot { seq, hlc, row });
-            }
         }
+        let run_bytes: u64 = entry.runs.iter().map(|run| run.bytes).sum();
+        let is_home = entry.pg.owner(budget.cores) == volume.owner(budget.cores);
+        let pages = is_settled && is_home && !entry.needs_repair && run_bytes > budget.index_bytes_max;
+        let slots = log.get(&entry.pg).filter(|_| pages).map(|pg| &pg.rows);
+        let base =
+            base_of(info.identity.store_uuid, entry, volume, &bytes, slots.or(pages.then_some(&NO_SLOTS)));
+        let kept = base.index.bytes() + base.views.iter().map(RunView::bytes).sum::<u64>();
+        budget.index_bytes_max = budget.index_bytes_max.saturating_sub(kept);
         report.damaged += u64::from(base.is_damaged);
         bases.push(base);
     }
-    Ok(Checkpoint { manifest, is_lost: false, bases })
+    Ok(bases)
+}
+
+type Slots = BTreeMap<Box<[u8]>, Slot>;
+static NO_SLOTS: Slots = BTreeMap::new();
+
+/// What the runs of an entry say; with `paged` their rows are only counted, those of keys in it left out.
+fn base_of(uuid: u128, entry: &Entry, volume: VolumeId, bytes: &[Vec<u8>], paged: Option<&Slots>) -> Base {
+    let view = |(run, bytes): (&Run, &Vec<u8>)| {
+        let index = bytes.get(run.bytes.checked_sub(u64::from(run.index_bytes))? as usize..)?;
+        RunView::parse(uuid, entry.pg, run, index)
+    };
+    let views: Vec<Option<RunView>> = entry.runs.iter().zip(bytes).map(view).collect();
+    let runs = views.iter().zip(bytes).filter_map(|(view, bytes)| Some((view.as_ref()?, &bytes[..])));
+    let mut merged = MergedRuns::new(runs);
+    let mut base = Base {
+        pg_seq: entry.pg_seq,
+        needs_repair: entry.needs_repair,
+        ..Base::new(entry.pg, entry.version, volume)
+    };
+    let (mut rows, mut count) = (IndexBuilder::default(), PagedRows::default());
+    while merged.next(|key, found| match (found.row, paged) {
+        (None, _) => base.tombstones.insert(key, (found.seq, found.hlc)),
+        (Some(row), None) => rows.push(key, &row),
+        (Some(row), Some(slots)) if !slots.contains_key(key) => count.add(&row),
+        _ => {}
+    }) {}
+    base.is_damaged = merged.is_damaged || views.iter().any(Option::is_none);
+    if base.is_damaged && paged.is_some() {
+        // What is left of it is all that counts now: it stays in memory.
+        return base_of(uuid, entry, volume, bytes, None);
+    }
+    base.index = rows.finish();
+    base.views = views.into_iter().flatten().collect();
+    if paged.is_some() {
+        (base.paged, base.tombstones) = (Some(count), Changed::default());
+    }
+    base
+}
+
+impl PagedRows {
+    fn add(&mut self, row: &RowView<'_>) {
+        self.rows += 1;
+        self.live_bytes += u64::from(row.home.bytes);
+        if row.has_extents()
+            && let BodyRef::Extents(body) = row.body()
+        {
+            self.extents.extend_from_slice(&body.extents);
+        }
+    }
+}
+
+/// Brings the rows of a base into memory after all: logs of other cores may have changes of them.
+pub(crate) async fn load_whole<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    uuid: u128,
+    base: &mut Base,
+) -> Result<(), StoreError> {
+    if base.paged.is_none() {
+        return Ok(());
+    }
+    let mut reader = RunReader { env, disk, ahead: VecDeque::new(), in_flight: VecDeque::new() };
+    let runs: Vec<Run> = base.views.iter().map(|view| view.run.clone()).collect();
+    let mut bytes = Vec::with_capacity(runs.len());
+    for run in &runs {
+        reader.ahead.extend(pieces(run));
+        bytes.push(reader.read(run).await?);
+    }
+    let entry = Entry {
+        pg: base.pg,
+        needs_repair: base.needs_repair,
+        version: base.version,
+        pg_seq: base.pg_seq,
+        runs,
+    };
+    *base = base_of(uuid, &entry, base.volume, &bytes, None);
+    Ok(())
 }
 
 /// The first copy that verifies. Both are read: a bad one is reported while the other still makes up for it.
@@ -160,8 +285,8 @@ struct RunReader<'a, E: Env> {
 
 impl<E: Env> RunReader<'_, E> {
     /// The bytes of the next run; zeros in place of what cannot be read, which then does not verify.
-    async fn read(&mut self, run: &Run, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
-        bytes.clear();
+    async fn read(&mut self, run: &Run) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::with_capacity(run.bytes as usize);
         for _ in pieces(run) {
             self.read_ahead()?;
             let Some(read) = self.in_flight.pop_front() else { return Err(StoreError::NoBuffer) };
@@ -177,7 +302,7 @@ impl<E: Env> RunReader<'_, E> {
             }
             bytes.extend_from_slice(&buf);
         }
-        Ok(())
+        Ok(bytes)
     }
 
     fn read_ahead(&mut self) -> Result<(), StoreError> {

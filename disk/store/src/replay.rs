@@ -18,7 +18,7 @@ use crate::{
     manifest::Manifest,
     map::{DeviceMap, Geometry, Segment},
     open::{probe_volume, read_map},
-    recover::{Base, Checkpoint, read_checkpoint},
+    recover::{Base, Budget, Named, read_bases, read_named},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
     superblock::{Position, VolumeIdentity, VolumeInfo, Writers},
     window::{Place, Window},
@@ -221,6 +221,17 @@ pub struct ReplayReport {
     pub damaged: u64,
 }
 
+impl ReplayReport {
+    /// Adds what reading a log counted.
+    fn add_log(&mut self, log: &Self) {
+        self.frames += log.frames;
+        self.records += log.records;
+        self.bytes += log.bytes;
+        self.torn += log.torn;
+        self.rot += log.rot;
+    }
+}
+
 /// What this core's volumes say.
 #[derive(Debug, Default)]
 pub struct Replayed {
@@ -246,7 +257,7 @@ impl Replayed {
     }
 }
 
-/// Reads the runs of `volumes`, which belong to store `store_uuid`, and replays their logs.
+/// Reads the runs of `volumes`, which belong to store `store_uuid`, and replays their logs. All rows end in memory.
 ///
 /// # Errors
 /// When a volume is not what it should be, or cannot be read.
@@ -255,7 +266,21 @@ pub async fn replay<E: Env>(
     store_uuid: u128,
     volumes: Vec<(VolumeId, E::Disk)>,
 ) -> Result<Replayed, StoreError> {
-    replay_from(env, store_uuid, volumes, true).await
+    replay_from(env, store_uuid, volumes, Budget::WHOLE, true).await
+}
+
+/// As [`replay`], with no more rows in memory than the budget allows; every block is read and verified all the
+/// same.
+///
+/// # Errors
+/// When a volume is not what it should be, or cannot be read.
+pub async fn replay_within<E: Env>(
+    env: &E,
+    store_uuid: u128,
+    volumes: Vec<(VolumeId, E::Disk)>,
+    budget: Budget,
+) -> Result<Replayed, StoreError> {
+    replay_from(env, store_uuid, volumes, budget, true).await
 }
 
 /// As [`replay`], as if no checkpoint had ever been written: all of the log, from its first segment. Every row that
@@ -269,17 +294,18 @@ pub async fn replay_whole_log<E: Env>(
     store_uuid: u128,
     volumes: Vec<(VolumeId, E::Disk)>,
 ) -> Result<Replayed, StoreError> {
-    replay_from(env, store_uuid, volumes, false).await
+    replay_from(env, store_uuid, volumes, Budget::WHOLE, false).await
 }
 
 async fn replay_from<E: Env>(
     env: &E,
     store_uuid: u128,
     volumes: Vec<(VolumeId, E::Disk)>,
+    mut budget: Budget,
     from_checkpoints: bool,
 ) -> Result<Replayed, StoreError> {
     let start_ns = env.mono_ns();
-    let mut rows = BTreeMap::new();
+    let mut rows: BTreeMap<PgId, PgRows> = BTreeMap::new();
     let mut replayed = Replayed::default();
     for (id, disk) in volumes {
         let mut info = probe_volume(env, &disk, id).await?;
@@ -290,20 +316,23 @@ async fn replay_from<E: Env>(
             // Who wrote the older part of the log is not known.
             info = VolumeInfo { position: None, manifest: None, writers: Writers::Mixed, ..info };
         }
-        let (map, map_slot) = read_map(env, &disk, &info).await?;
-        let checkpoint = read_checkpoint(env, &disk, &info, &mut replayed.report).await?;
-        let rescue = rescued(&info, &checkpoint);
-        let reader = LogReader {
-            env,
-            disk: &disk,
-            info: &info,
-            rows: &mut rows,
-            report: &mut replayed.report,
-            rescue,
-        };
-        let (mut volume, rescue) = reader.read_all(map, map_slot).await?;
-        volume.has_content |= checkpoint.is_lost || !checkpoint.bases.is_empty();
-        if volume.rot || checkpoint.is_lost {
+        let named = read_named(env, &disk, &info, &mut replayed.report).await?;
+        let mut read = read_log(env, &disk, &info, rescued(&info, &named, &[])).await?;
+        let on = (env, &disk);
+        let report = &mut replayed.report;
+        let bases = read_bases(on, &info, &named.manifest, &read.rows, &mut budget, report).await?;
+        if bases.iter().any(|base| base.is_damaged) {
+            // All of the log may make up for what the runs lost.
+            read = read_log(env, &disk, &info, rescued(&info, &named, &bases)).await?;
+        }
+        replayed.report.add_log(&read.report);
+        replayed.report.clean += u64::from(info.clean);
+        let mut volume = read.volume;
+        volume.has_content |= named.is_lost || !bases.is_empty();
+        for (pg, part) in read.rows {
+            rows.entry(pg).or_insert_with(|| PgRows::new(pg)).merge(part);
+        }
+        if volume.rot || named.is_lost {
             // What the lost frame or manifest said is unknown: every PG that may have written here is suspect,
             // wherever it lives now.
             let pgs = (0..info.identity.pg_count).map(PgId);
@@ -311,16 +340,36 @@ async fn replay_from<E: Env>(
                 rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
             }
         }
-        for part in bases_of(checkpoint.bases, checkpoint.manifest.hlc_high, rescue, id) {
+        for part in bases_of(bases, named.manifest.hlc_high, read.rescue, id) {
             rows.entry(part.pg).or_insert_with(|| PgRows::new(part.pg)).merge(part);
         }
-        volume.manifest = info.manifest.filter(|_| !checkpoint.is_lost).map(|_| checkpoint.manifest);
-        replayed.report.clean += u64::from(info.clean);
+        volume.manifest = info.manifest.filter(|_| !named.is_lost).map(|_| named.manifest);
         replayed.volumes.push(volume);
     }
     replayed.pgs = rows.into_values().collect();
     replayed.report.ns = env.mono_ns() - start_ns;
     Ok(replayed)
+}
+
+/// What the log of a volume says.
+struct LogRead {
+    volume: VolumeReplay,
+    rows: BTreeMap<PgId, PgRows>,
+    rescue: BTreeMap<PgId, Rescued>,
+    report: ReplayReport,
+}
+
+async fn read_log<E: Env>(
+    env: &E,
+    disk: &E::Disk,
+    info: &VolumeInfo,
+    rescue: BTreeMap<PgId, Rescued>,
+) -> Result<LogRead, StoreError> {
+    let (map, map_slot) = read_map(env, disk, info).await?;
+    let (mut rows, mut report) = (BTreeMap::new(), ReplayReport::default());
+    let reader = LogReader { env, disk, info, rows: &mut rows, report: &mut report, rescue };
+    let (volume, rescue) = reader.read_all(map, map_slot).await?;
+    Ok(LogRead { volume, rows, rescue, report })
 }
 
 /// What frames before the position say of a PG whose runs are damaged or lost.
@@ -332,9 +381,9 @@ struct Rescued {
 }
 
 /// PGs whose rows are looked for in all of the log.
-fn rescued(info: &VolumeInfo, checkpoint: &Checkpoint) -> BTreeMap<PgId, Rescued> {
-    let damaged = checkpoint.bases.iter().filter(|base| base.is_damaged).map(|base| base.pg);
-    let lost = (0..if checkpoint.is_lost { info.identity.pg_count } else { 0 }).map(PgId);
+fn rescued(info: &VolumeInfo, named: &Named, bases: &[Base]) -> BTreeMap<PgId, Rescued> {
+    let damaged = bases.iter().filter(|base| base.is_damaged).map(|base| base.pg);
+    let lost = (0..if named.is_lost { info.identity.pg_count } else { 0 }).map(PgId);
     let lost = lost.filter(|pg| info.writers.may_have_written(*pg, info.identity.volume));
     damaged.chain(lost).map(|pg| (pg, Rescued::default())).collect()
 }
@@ -361,15 +410,13 @@ fn bases_of(
                 base =
                     Base { is_damaged: false, is_replaced: true, ..Base::new(base.pg, base.version, volume) };
             }
-            for (key, slot) in rows {
-                put(&mut base.newer, key, slot);
-            }
+            base.rescued = rows;
         }
         parts.push(PgRows { pg: base.pg, ..part(base) });
     }
     // Of a lost manifest: what is left of it, below anything another manifest says.
     for (pg, Rescued { rows, .. }) in rescue {
-        let base = Base { is_replaced: true, newer: rows, ..Base::new(pg, 0, volume) };
+        let base = Base { is_replaced: true, rescued: rows, ..Base::new(pg, 0, volume) };
         parts.push(PgRows { pg, ..part(base) });
     }
     parts

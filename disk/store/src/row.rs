@@ -156,6 +156,15 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Key of the row it changes.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        let (Self::Put { key, .. } | Self::Delete { key }) = self;
+        key
+    }
+}
+
 /// The body of a row being written.
 #[derive(Clone, Debug)]
 pub enum NewBody {

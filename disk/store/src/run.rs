@@ -4,20 +4,29 @@
 //! only when it verifies against the manifest. Decoding never panics, whatever the bytes. Any core; built
 //! by the PG's owner, decoded at start.
 
-use stria_base::{DataId, Hlc, PgId, VolumeId, checksum::crc32c_seeded, hash::hash64, units::align_up};
+use stria_base::{Hlc, PgId, VolumeId, checksum::crc32c_seeded, hash::hash64, units::align_up};
 use stria_env::disk::BLOCK_BYTES;
 
-use crate::row::{BodyRef, Extent, ExtentBody, Home, InlineRef, Row};
+use crate::{
+    packed::RowView,
+    row::{BodyRef, Extent, Home, Row},
+    view::{build_filter, filter_hash},
+};
 
-const MAGIC: [u8; 8] = *b"STRIARUN";
-const FORMAT: u32 = 1;
-const INDEX_HEADER_BYTES: usize = 64;
-const ENTRY_HEADER_BYTES: usize = 16;
-const ROW_HEADER_BYTES: usize = 40;
-const INLINE_BYTES: usize = 40;
-const BODY_INLINE: u8 = 1;
-const BODY_EXTENTS: u8 = 2;
-const TOMBSTONE: u8 = 4;
+pub(crate) const MAGIC: [u8; 8] = *b"STRIARUN";
+/// What runs are written as.
+const FORMAT: u32 = 2;
+/// What is read; 1 had no filter.
+pub(crate) const FORMATS: std::ops::RangeInclusive<u32> = 1..=FORMAT;
+/// What `filter` says of a filter of ours.
+const FILTER_BLOOM: u32 = 1;
+pub(crate) const INDEX_HEADER_BYTES: usize = 64;
+pub(crate) const ENTRY_HEADER_BYTES: usize = 16;
+pub(crate) const ROW_HEADER_BYTES: usize = 40;
+pub(crate) const INLINE_BYTES: usize = 40;
+pub(crate) const BODY_INLINE: u8 = 1;
+pub(crate) const BODY_EXTENTS: u8 = 2;
+pub(crate) const TOMBSTONE: u8 = 4;
 
 const _: () = assert!(ROW_HEADER_BYTES + INLINE_BYTES < BLOCK_BYTES as usize);
 
@@ -51,7 +60,7 @@ pub struct Run {
     pub extents: Vec<Extent>,
 }
 
-fn block_seed(uuid: u128, run: u64, block: u64) -> u64 {
+pub(crate) fn block_seed(uuid: u128, run: u64, block: u64) -> u64 {
     let mut place = [0u8; 24];
     place[..16].copy_from_slice(&uuid.to_le_bytes());
     place[16..].copy_from_slice(&run.to_le_bytes());
@@ -71,6 +80,7 @@ pub struct RunBuilder {
     entries: Vec<u8>,
     block_count: u32,
     rows: u64,
+    hashes: Vec<u64>,
 }
 
 impl RunBuilder {
@@ -88,6 +98,7 @@ impl RunBuilder {
             entries: Vec::new(),
             block_count: 0,
             rows: 0,
+            hashes: Vec::new(),
         }
     }
 
@@ -110,10 +121,10 @@ impl RunBuilder {
     ///
     /// # Panics
     /// When the key is not above the one before.
-    pub fn push(&mut self, key: &[u8], seq: u64, hlc: Hlc, row: Option<&Row>) {
+    pub fn push(&mut self, key: &[u8], seq: u64, hlc: Hlc, row: Option<RowView<'_>>) {
         assert!(self.rows == 0 || key > &self.last_key[..], "the rows of a run ascend");
-        let described = row.map(encode_body).unwrap_or_default();
-        let meta = row.map_or(&[][..], |row| &row.meta);
+        let described = row.map(|row| encode_body(&row)).unwrap_or_default();
+        let meta = row.map_or(&[][..], |row| row.meta);
         let most = ROW_HEADER_BYTES + key.len() + meta.len() + described.len();
         if self.open_rows > 0 && self.open.len() + most > BLOCK_BYTES as usize {
             self.close_block();
@@ -123,7 +134,7 @@ impl RunBuilder {
             self.open_first = key.into();
         }
         let home = row.map_or(Home { volume: VolumeId(0), segment: 0, bytes: 0 }, |row| row.home);
-        self.open.extend_from_slice(&[flags(row), 0]);
+        self.open.extend_from_slice(&[flags(row.as_ref()), 0]);
         self.open.extend_from_slice(&(shared as u16).to_le_bytes());
         self.open.extend_from_slice(&((key.len() - shared) as u16).to_le_bytes());
         self.open.extend_from_slice(&home.volume.0.to_le_bytes());
@@ -136,6 +147,7 @@ impl RunBuilder {
         for part in [&key[shared..], meta, &described] {
             self.open.extend_from_slice(part);
         }
+        self.hashes.push(filter_hash(self.id, key));
         self.open_rows += 1;
         self.rows += 1;
         self.last_key.clear();
@@ -169,8 +181,12 @@ impl RunBuilder {
         index[16..24].copy_from_slice(&self.id.to_le_bytes());
         index[24..32].copy_from_slice(&self.rows.to_le_bytes());
         index[32..36].copy_from_slice(&self.block_count.to_le_bytes());
+        let mut filter = build_filter(&self.hashes);
+        index[36..40].copy_from_slice(&FILTER_BLOOM.to_le_bytes());
         index[40..44].copy_from_slice(&(self.entries.len() as u32).to_le_bytes());
+        index[44..48].copy_from_slice(&(filter.len() as u32).to_le_bytes());
         index.append(&mut self.entries);
+        index.append(&mut filter);
         index.resize(align_up(index.len() as u64, BLOCK_BYTES) as usize, 0);
         let (bytes, hash) = (index.len() as u32, hash64(self.id, &index));
         self.blocks.append(&mut index);
@@ -182,8 +198,8 @@ fn shared_bytes(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
-fn flags(row: Option<&Row>) -> u8 {
-    match row.map(|row| &row.body) {
+fn flags(row: Option<&RowView<'_>>) -> u8 {
+    match row.map(RowView::body) {
         None => TOMBSTONE,
         Some(BodyRef::None) => 0,
         Some(BodyRef::Inline(_)) => BODY_INLINE,
@@ -191,8 +207,8 @@ fn flags(row: Option<&Row>) -> u8 {
     }
 }
 
-fn encode_body(row: &Row) -> Vec<u8> {
-    match &row.body {
+fn encode_body(row: &RowView<'_>) -> Vec<u8> {
+    match row.body() {
         BodyRef::None => Vec::new(),
         BodyRef::Inline(inline) => {
             let mut out = Vec::with_capacity(INLINE_BYTES);
@@ -209,162 +225,42 @@ fn encode_body(row: &Row) -> Vec<u8> {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
-
-/// What decoding a run gave.
-#[derive(Debug, Default)]
-pub struct DecodedRun {
-    /// Rows of the blocks that verify, in order.
-    pub rows: Vec<RunRow>,
-    /// Whether index or any block does not.
-    pub is_damaged: bool,
-}
-
-/// Decodes a whole run: `bytes` are its blocks and index as they lie in its extents.
-pub fn decode(uuid: u128, pg: PgId, run: &Run, bytes: &[u8]) -> DecodedRun {
-    let mut decoded = DecodedRun::default();
-    let blocks_bytes = run.bytes.checked_sub(u64::from(run.index_bytes));
-    let split = blocks_bytes.and_then(|blocks| bytes.split_at_checked(blocks as usize));
-    let index = split.and_then(|(_, index)| index.get(..run.index_bytes as usize));
-    let entries = index.filter(|index| hash64(run.id, index) == run.index_hash);
-    let (Some((mut blocks, _)), Some(entries)) =
-        (split, entries.and_then(|index| entries_of(index, pg, run)))
-    else {
-        return DecodedRun { is_damaged: true, ..decoded };
-    };
-    decoded.rows.reserve(run.rows.min(bytes.len() as u64) as usize);
-    for (number, entry) in entries.iter().enumerate() {
-        let Some((block, rest)) = blocks.split_at_checked(entry.bytes as usize) else {
-            return DecodedRun { is_damaged: true, ..decoded };
-        };
-        blocks = rest;
-        let verifies = block_verifies(uuid, run.id, number as u64, block, entry.crc);
-        if !verifies || decode_block(block, entry.rows, &mut decoded.rows).is_none() {
-            decoded.is_damaged = true;
-        }
-    }
-    decoded.is_damaged |= decoded.rows.len() as u64 != run.rows;
-    decoded
-}
-
-/// Bytes and checksum of each block of a run, when its index verifies.
-pub fn blocks_of(index: &[u8], pg: PgId, run: &Run) -> Option<Vec<(u32, u32)>> {
-    let entries = entries_of(Some(index).filter(|index| hash64(run.id, index) == run.index_hash)?, pg, run)?;
-    Some(entries.into_iter().map(|entry| (entry.bytes, entry.crc)).collect())
-}
-
-/// Whether the bytes of a block have its checksum.
-pub fn block_verifies(uuid: u128, run: u64, number: u64, block: &[u8], crc: u32) -> bool {
-    crc32c_seeded(block_seed(uuid, run, number), block) == crc
-}
-
-/// Block and index out of any bytes, with the checksums they would need.
-pub fn fuzz_decode(bytes: &[u8]) {
-    let mut rows = Vec::new();
-    let count = bytes.first().copied().map_or(0, u32::from);
-    for expected in [1, count] {
-        rows.clear();
-        if decode_block(bytes, expected, &mut rows).is_some() {
-            assert_eq!(rows.len(), expected as usize, "a block that decodes has the rows it should");
-        }
-    }
-    let Some(head) = bytes.first_chunk::<INDEX_HEADER_BYTES>() else { return };
-    let run = Run {
-        id: u64_at(head, 16),
-        rows: u64_at(head, 24),
-        bytes: bytes.len() as u64,
-        index_bytes: bytes.len() as u32,
-        index_hash: hash64(u64_at(head, 16), bytes),
-        extents: Vec::new(),
-    };
-    let pg = PgId(u16_at(head, 12));
-    assert!(decode(0, pg, &run, bytes).rows.is_empty(), "an index alone has no rows");
-}
-
-struct BlockEntry {
-    bytes: u32,
-    rows: u32,
-    crc: u32,
-}
-
-fn entries_of(index: &[u8], pg: PgId, run: &Run) -> Option<Vec<BlockEntry>> {
-    let head = index.first_chunk::<INDEX_HEADER_BYTES>()?;
-    if head[..8] != MAGIC
-        || u32_at(head, 8) != FORMAT
-        || u16_at(head, 12) != pg.0
-        || u64_at(head, 16) != run.id
-    {
-        return None;
-    }
-    let mut rest = index[INDEX_HEADER_BYTES..].get(..u32_at(head, 40) as usize)?;
-    let mut entries = Vec::new();
-    for _ in 0..u32_at(head, 32) {
-        let entry = rest.first_chunk::<ENTRY_HEADER_BYTES>()?;
-        entries.push(BlockEntry { bytes: u32_at(entry, 0), rows: u32_at(entry, 4), crc: u32_at(entry, 8) });
-        rest = rest.get(ENTRY_HEADER_BYTES + usize::from(u16_at(entry, 12))..)?;
-    }
-    Some(entries)
-}
-
-/// Appends the rows of a block that verifies; `None` when its numbers do not fit together.
-fn decode_block(mut block: &[u8], rows: u32, out: &mut Vec<RunRow>) -> Option<()> {
-    let mut last: Box<[u8]> = Box::default();
-    for _ in 0..rows {
-        let head = block.first_chunk::<ROW_HEADER_BYTES>()?;
-        let (shared, rest_bytes) = (usize::from(u16_at(head, 2)), usize::from(u16_at(head, 4)));
-        let (meta_bytes, body_bytes) = (u32_at(head, 8) as usize, u32_at(head, 12) as usize);
-        let (rest, after) = block[ROW_HEADER_BYTES..].split_at_checked(rest_bytes)?;
-        let (meta, after) = after.split_at_checked(meta_bytes)?;
-        let (body, after) = after.split_at_checked(body_bytes)?;
-        let mut key = Vec::with_capacity(shared + rest_bytes);
-        key.extend_from_slice(last.get(..shared)?);
-        key.extend_from_slice(rest);
-        let (seq, hlc) = (u64_at(head, 16), Hlc(u64_at(head, 24)));
-        let home =
-            Home { volume: VolumeId(u16_at(head, 6)), segment: u32_at(head, 32), bytes: u32_at(head, 36) };
-        let row = match head[0] {
-            TOMBSTONE => None,
-            flags => Some(Row { seq, hlc, meta: meta.into(), body: decode_body(flags, body)?, home }),
-        };
-        last = key.clone().into();
-        out.push(RunRow { key: key.into(), seq, hlc, row });
-        block = after;
-    }
-    Some(())
-}
-
-fn decode_body(flags: u8, body: &[u8]) -> Option<BodyRef> {
-    match flags {
-        0 => Some(BodyRef::None),
-        BODY_INLINE => {
-            let body = body.first_chunk::<INLINE_BYTES>()?;
-            Some(BodyRef::Inline(InlineRef {
-                id: DataId(u128::from(u64_at(body, 0)) | u128::from(u64_at(body, 8)) << 64),
-                volume: VolumeId(u16_at(body, 16)),
-                bytes: u32_at(body, 20),
-                crc: u32_at(body, 24),
-                offset: u64_at(body, 32),
-            }))
-        }
-        BODY_EXTENTS => Some(BodyRef::Extents(std::sync::Arc::new(ExtentBody::decode(body)?))),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::{MergedRuns, RunRowView, RunView};
+    use crate::{
+        row::{ExtentBody, InlineRef},
+        view::BlockRows,
+    };
     use proptest::prelude::*;
+    use stria_base::DataId;
+
+    /// What decoding a run gave.
+    #[derive(Debug, Default)]
+    struct DecodedRun {
+        /// Rows of the blocks that verify, in order.
+        rows: Vec<RunRow>,
+        /// Whether index or any block does not.
+        is_damaged: bool,
+    }
+
+    /// Decodes a whole run: `bytes` are its blocks and index as they lie in its extents.
+    fn decode(uuid: u128, pg: PgId, run: &Run, bytes: &[u8]) -> DecodedRun {
+        let blocks_bytes = run.bytes.checked_sub(u64::from(run.index_bytes));
+        let split = blocks_bytes.and_then(|blocks| bytes.split_at_checked(blocks as usize));
+        let view = split
+            .and_then(|(_, index)| RunView::parse(uuid, pg, run, index.get(..run.index_bytes as usize)?));
+        let Some(view) = view else { return DecodedRun { is_damaged: true, ..DecodedRun::default() } };
+        let mut rows = Vec::new();
+        let mut merged = MergedRuns::new([(&view, bytes)]);
+        while merged.next(|key, found| {
+            let RunRowView { seq, hlc, row } = found;
+            rows.push(RunRow { key: key.into(), seq, hlc, row: row.map(|row| row.to_row()) });
+        }) {}
+        let is_damaged = merged.is_damaged || rows.len() as u64 != run.rows;
+        DecodedRun { rows, is_damaged }
+    }
 
     proptest! {
         /// Behind a checksum that was put right, too.
@@ -372,13 +268,16 @@ mod tests {
         fn decoding_never_panics(bytes: Vec<u8>, at in 0usize..200, byte: u8, rows in 0u32..9) {
             let (run, mut whole) = sample(9);
             whole[at] = byte;
-            let _ = decode_block(&whole[..4096], rows, &mut Vec::new());
-            let _ = decode_block(&bytes, rows, &mut Vec::new());
+            for block in [&whole[..4096], &bytes] {
+                let mut rows = BlockRows::new(block, rows);
+                while let Ok(Some(row)) = rows.next() {
+                    let _ = row.row.map(|row| row.to_row());
+                }
+            }
             let mut index = whole[whole.len() - run.index_bytes as usize..].to_vec();
             index[at] = byte;
-            let _ = entries_of(&index, PgId(3), &run);
-            let _ = entries_of(&bytes, PgId(3), &run);
-            let _ = decode_body(byte & 3, &bytes);
+            let _ = RunView::parse_verified(9, PgId(3), &run, &index);
+            let _ = RunView::parse_verified(9, PgId(3), &run, &bytes);
         }
     }
 
@@ -394,7 +293,7 @@ mod tests {
             let key = format!("some/prefix/{i:06}");
             let inline = InlineRef {
                 id: DataId(7),
-                volume: VolumeId(1),
+                volume: VolumeId(2),
                 bytes: 10,
                 crc: i,
                 offset: u64::from(i) << 33,
@@ -414,7 +313,7 @@ mod tests {
                     })),
                 )),
             };
-            builder.push(key.as_bytes(), u64::from(i), Hlc(u64::from(i) + 1), made.as_ref());
+            builder.push(key.as_bytes(), u64::from(i), Hlc(u64::from(i) + 1), made.as_ref().map(Row::view));
             bytes.append(&mut builder.take_blocks());
         }
         let count = builder.rows();
@@ -459,7 +358,7 @@ mod tests {
         let mut builder = RunBuilder::new(9, PgId(3), 44);
         let mut large = row(1, BodyRef::None);
         large.meta = vec![1; 9000].into();
-        builder.push(b"a", 1, Hlc(1), Some(&large));
+        builder.push(b"a", 1, Hlc(1), Some(large.view()));
         builder.push(b"b", 2, Hlc(2), None);
         let (bytes, index_bytes, index_hash) = builder.finish();
         let run =

@@ -12,11 +12,14 @@ use stria_base::{MIB, PgId};
 use stria_env::{Durability, Env};
 
 use crate::{
+    cursor::{Cursor, Shows},
     error::StoreError,
     index::MetaIndex,
-    row::Extent,
-    run::{Run, RunBuilder},
-    store::{Changed, Pg, Store},
+    pg::Pg,
+    row::{Extent, Row},
+    run::{Run, RunBuilder, RunRow},
+    store::Store,
+    view::RunView,
     volume::patient_buf,
 };
 
@@ -28,11 +31,20 @@ const WRITE_BYTES: usize = MIB as usize;
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Which rows a run gets.
-pub(crate) enum Rows<'a> {
+#[derive(Clone, Copy)]
+pub(crate) enum Rows {
     /// All there are, and tombstones some log may still need.
     All,
-    /// These, as they are when they are copied.
-    Of(&'a Changed),
+    /// Those taken for this checkpoint, as they are when they are copied.
+    Changed,
+    /// Changed rows and those of runs.
+    Merged(Shows),
+}
+
+/// A run that was written.
+pub(crate) struct Written {
+    pub(crate) run: Run,
+    pub(crate) view: RunView,
 }
 
 impl<E: Env> Store<E> {
@@ -40,18 +52,23 @@ impl<E: Env> Store<E> {
     pub(crate) async fn write_run(
         &self,
         pg: PgId,
-        rows: Rows<'_>,
+        rows: Rows,
         extents: &mut Vec<Extent>,
-    ) -> Result<Option<Run>, StoreError> {
-        let id = self.0.env.random();
-        let mut builder = RunBuilder::new(self.0.mine[0].uuid, pg, id);
+    ) -> Result<Option<Written>, StoreError> {
+        let (id, uuid) = (self.0.env.random(), self.0.mine[0].uuid);
+        let mut builder = RunBuilder::new(uuid, pg, id);
         let mut run = Run { id, rows: 0, bytes: 0, index_bytes: 0, index_hash: 0, extents: Vec::new() };
+        let mut cursor = match rows {
+            Rows::Merged(shows) => Some(Cursor::new(self, pg, Bound::Unbounded, shows)),
+            Rows::All | Rows::Changed => None,
+        };
         let mut last: Option<Box<[u8]>> = None;
         loop {
             let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let next = match &rows {
-                Rows::All => copy_all(&self.pg(pg).borrow(), from, &mut builder),
-                Rows::Of(changed) => copy_changed(&self.pg(pg).borrow(), changed, from, &mut builder),
+            let next = match (&mut cursor, rows) {
+                (Some(cursor), _) => copy_merged(&cursor.next(ROWS_PER_STEP).await?, &mut builder),
+                (None, Rows::All) => copy_all(&self.pg(pg).borrow(), from, &mut builder),
+                (None, _) => copy_changed(&self.pg(pg).borrow(), from, &mut builder),
             };
             if builder.block_bytes() >= WRITE_BYTES {
                 let blocks = builder.take_blocks();
@@ -69,7 +86,9 @@ impl<E: Env> Store<E> {
         let (rest, index_bytes, index_hash) = builder.finish();
         run.bytes += rest.len() as u64;
         join(&mut run.extents, self.write_extents(&rest, false, extents).await?);
-        Ok(Some(Run { index_bytes, index_hash, ..run }))
+        let run = Run { index_bytes, index_hash, ..run };
+        let view = RunView::parse(uuid, pg, &run, &rest[rest.len() - index_bytes as usize..]);
+        Ok(Some(Written { view: view.expect("the index of a run was just built"), run }))
     }
 
     /// Writes bytes into space of their own, which is added to `extents` before.
@@ -101,16 +120,15 @@ impl<E: Env> Store<E> {
 
 /// Copies the next rows, and the tombstones still kept between them. The last key, unless that was all.
 fn copy_all(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box<[u8]>> {
-    let none = Changed::new();
-    let tombstones = pg.tombstones.as_ref().unwrap_or(&none);
-    let mut tombstones = tombstones.range::<[u8], _>((from, Bound::Unbounded)).peekable();
+    let tombstones = pg.tombstones.as_ref().map(|gone| gone.some(from, ROWS_PER_STEP)).unwrap_or_default();
+    let mut tombstones = tombstones.into_iter().peekable();
     let (mut count, mut last) = (0, None);
     pg.index.scan(from, &mut |key, row| {
         while count < ROWS_PER_STEP
-            && let Some((gone, (seq, hlc))) = tombstones.next_if(|(gone, _)| &gone[..] < key)
+            && let Some((gone, seq, hlc)) = tombstones.next_if(|(gone, ..)| &gone[..] < key)
         {
-            builder.push(gone, *seq, *hlc, None);
-            (count, last) = (count + 1, Some(gone.clone()));
+            builder.push(&gone, seq, hlc, None);
+            (count, last) = (count + 1, Some(gone));
         }
         if count == ROWS_PER_STEP {
             return ControlFlow::Break(());
@@ -120,31 +138,35 @@ fn copy_all(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box
         ControlFlow::Continue(())
     });
     while count < ROWS_PER_STEP
-        && let Some((gone, (seq, hlc))) = tombstones.next()
+        && let Some((gone, seq, hlc)) = tombstones.next()
     {
-        builder.push(gone, *seq, *hlc, None);
-        (count, last) = (count + 1, Some(gone.clone()));
+        builder.push(&gone, seq, hlc, None);
+        (count, last) = (count + 1, Some(gone));
     }
     last.filter(|_| count == ROWS_PER_STEP)
 }
 
 /// Copies the next changed rows as they are now; a tombstone for what is gone. The last key, unless that was
 /// all.
-fn copy_changed(
-    pg: &Pg,
-    changed: &Changed,
-    from: Bound<&[u8]>,
-    builder: &mut RunBuilder,
-) -> Option<Box<[u8]>> {
+fn copy_changed(pg: &Pg, from: Bound<&[u8]>, builder: &mut RunBuilder) -> Option<Box<[u8]>> {
     let (mut count, mut last) = (0, None);
-    for (key, (seq, hlc)) in changed.range::<[u8], _>((from, Bound::Unbounded)).take(ROWS_PER_STEP) {
-        match pg.index.get(key) {
-            Some(row) => builder.push(key, row.seq, row.hlc, Some(row)),
-            None => builder.push(key, *seq, *hlc, None),
+    let taken = pg.taken.as_ref().expect("taken before the run was begun");
+    for (key, seq, hlc) in taken.some(from, ROWS_PER_STEP) {
+        match pg.index.get(&key) {
+            Some(row) => builder.push(&key, row.seq, row.hlc, Some(row)),
+            None => builder.push(&key, seq, hlc, None),
         }
         (count, last) = (count + 1, Some(key));
     }
-    last.filter(|_| count == ROWS_PER_STEP).cloned()
+    last.filter(|_| count == ROWS_PER_STEP)
+}
+
+/// Copies what a cursor shows. The last key, unless that was all.
+fn copy_merged(rows: &[RunRow], builder: &mut RunBuilder) -> Option<Box<[u8]>> {
+    for RunRow { key, seq, hlc, row } in rows {
+        builder.push(key, *seq, *hlc, row.as_ref().map(Row::view));
+    }
+    rows.last().map(|row| row.key.clone())
 }
 
 /// Adds pieces, one with its neighbour.

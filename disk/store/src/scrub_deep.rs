@@ -12,11 +12,11 @@ use stria_wal::{FRAME_ALIGN, frame_bytes};
 use crate::{
     body::read_extents,
     error::StoreError,
-    index::MetaIndex,
     row::{BodyRef, ExtentBody},
-    run::{self, Run},
+    run::Run,
     scrub::{Damage, DamageKind, ScrubStep},
     store::Store,
+    view::RunView,
     volume::patient_buf,
     window::{BLOCK_READS_MAX, Place, Window},
 };
@@ -161,29 +161,29 @@ impl<E: Env> Store<E> {
     ) -> Result<Option<(VolumeId, u64)>, StoreError> {
         let index_at = run.bytes - u64::from(run.index_bytes);
         let index = self.read_run(run, index_at, u64::from(run.index_bytes), is_deep).await?;
-        let Some(blocks) = run::blocks_of(&index, pg, run) else { return Ok(place_in(run, index_at)) };
-        let (mut at, mut number) = (0, 0);
-        let mut blocks = blocks.into_iter().peekable();
-        while blocks.peek().is_some() {
-            let (mut group, mut group_bytes) = (Vec::new(), 0);
-            while let Some((bytes, crc)) =
-                blocks.next_if(|(bytes, _)| group_bytes == 0 || group_bytes + u64::from(*bytes) <= READ_BYTES)
-            {
-                group.push((group_bytes as usize, bytes as usize, crc));
-                group_bytes += u64::from(bytes);
-            }
-            if at + group_bytes > index_at {
-                return Ok(place_in(run, index_at));
-            }
-            let bytes = self.read_run(run, at, group_bytes, is_deep).await?;
-            for (from, len, crc) in group {
-                let block = &bytes[from..from + len];
-                if !run::block_verifies(self.0.mine[0].uuid, run.id, number, block, crc) {
-                    return Ok(place_in(run, at + from as u64));
+        let Some(view) = RunView::parse(self.0.mine[0].uuid, pg, run, &index) else {
+            return Ok(place_in(run, index_at));
+        };
+        let mut number = 0;
+        while number < view.blocks() {
+            let (first, at) = (number, view.block(number).at);
+            let mut end = at;
+            while number < view.blocks() {
+                let block = view.block(number);
+                if number > first && block.at + u64::from(block.bytes) - at > READ_BYTES {
+                    break;
                 }
+                end = block.at + u64::from(block.bytes);
                 number += 1;
             }
-            at += group_bytes;
+            let bytes = self.read_run(run, at, end - at, is_deep).await?;
+            for nth in first..number {
+                let block = view.block(nth);
+                let from = (block.at - at) as usize;
+                if !view.verifies(nth, &bytes[from..from + block.bytes as usize]) {
+                    return Ok(place_in(run, block.at));
+                }
+            }
         }
         Ok(None)
     }
@@ -224,7 +224,11 @@ impl<E: Env> Store<E> {
         let Some(pg) = self.pg_from(from) else { return Ok(None) };
         let mut last: Option<Box<[u8]>> = None;
         loop {
-            let rows = self.bodies_from(pg, last.as_deref());
+            let rows = match self.bodies_from(pg, last.as_deref()).await {
+                // Of rows that are left to a damaged run: the run was reported.
+                Err(StoreError::Corrupt { .. }) => break,
+                rows => rows?,
+            };
             let Some((key, _)) = rows.last() else { break };
             last = Some(key.clone());
             for (key, body) in &rows {
@@ -239,14 +243,19 @@ impl<E: Env> Store<E> {
     }
 
     /// The next rows behind `last`, and where their bodies lie. The one place where scrubbing walks the index.
-    pub(crate) fn bodies_from(&self, pg: PgId, last: Option<&[u8]>) -> Vec<(Box<[u8]>, BodyRef)> {
+    pub(crate) async fn bodies_from(
+        &self,
+        pg: PgId,
+        last: Option<&[u8]>,
+    ) -> Result<Vec<(Box<[u8]>, BodyRef)>, StoreError> {
         let mut rows: Vec<(Box<[u8]>, BodyRef)> = Vec::new();
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.pg(pg).borrow().index.scan(from, &mut |key, row| {
-            rows.push((key.into(), row.body.clone()));
+        self.scan_rows(pg, from, |key, row| {
+            rows.push((key.into(), row.body()));
             if rows.len() < ROWS_PER_STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        rows
+        })
+        .await?;
+        Ok(rows)
     }
 
     /// Where a body does not verify, when the row still names it afterwards.
@@ -273,7 +282,8 @@ impl<E: Env> Store<E> {
                 return Ok(None);
             }
         }
-        let is_named = self.row(pg, key, |row| row.is_some_and(|row| is_same_place(&row.body, body)));
+        let _held = self.resolve(pg, &[key]).await?;
+        let is_named = self.row(pg, key, |row| row.is_some_and(|row| is_same_place(&row.body(), body)));
         Ok(bad.filter(|_| is_named))
     }
 

@@ -74,7 +74,7 @@ impl<E: Env> Store<E> {
             loop {
                 self.check_going()?;
                 let begun_ns = self.0.env.mono_ns();
-                let rows = self.bodies_from(pg, last.as_deref());
+                let rows = self.bodies_from(pg, last.as_deref()).await?;
                 let Some((key, _)) = rows.last() else { break };
                 last = Some(key.clone());
                 for (_, body) in &rows {

@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     ops::{Bound, ControlFlow},
     rc::Rc,
     sync::Arc,
@@ -18,14 +18,18 @@ use stria_env::{Env, sync::Notify};
 use stria_wal::{FRAME_HEADER_BYTES, RecordBuilder, RecordKind};
 
 use crate::{
+    block_cache::BlockCache,
     body::read_inline,
     checkpoint::{CheckpointStats, Checkpoints},
     error::StoreError,
-    index::{MemoryIndex, MetaIndex},
+    index::MetaIndex,
     log::{
-        Commit, FRAME_OVERHEAD_BYTES, FlushMethod, FrameFate, Log, PendingChange, PendingRecord,
-        RECORD_BYTES_MAX, SyncPolicy, Ticket,
+        Commit, FRAME_OVERHEAD_BYTES, FlushMethod, Log, PendingChange, PendingRecord, RECORD_BYTES_MAX,
+        SyncPolicy, Ticket,
     },
+    packed::RowView,
+    paged::PagedStats,
+    pg::{PendingRow, Pg},
     pins::Pins,
     row::{BodyRef, Change, Extent, Grant, Home, InlineRef, NewBody, Row, block_log2},
     scrub::{ScrubState, ScrubStats},
@@ -46,6 +50,8 @@ pub struct StoreConfig {
     pub flush_method: FlushMethod,
     /// Bytes of log after which a checkpoint is due.
     pub checkpoint_log_bytes: u64,
+    /// Memory of this core's index, bytes: beyond it rows are left to their runs.
+    pub index_bytes_max: u64,
 }
 
 /// What a PG can do.
@@ -55,51 +61,6 @@ pub enum PgState {
     Active,
     /// It may have lost an acknowledged write: reads only.
     NeedsRepair,
-}
-
-/// A row on its way to durability.
-pub(crate) struct PendingRow {
-    pub(crate) row: Option<Row>,
-    pub(crate) seq: u64,
-    pub(crate) fate: Rc<FrameFate>,
-}
-
-/// Keys with the number and stamp of their last change.
-pub(crate) type Changed = BTreeMap<Box<[u8]>, (u64, Hlc)>;
-
-pub(crate) struct Pg {
-    pub(crate) index: MemoryIndex,
-    pub(crate) pending: BTreeMap<Box<[u8]>, PendingRow>,
-    /// Last number given out.
-    pub(crate) seq: u64,
-    /// Last number that became visible.
-    pub(crate) published_seq: u64,
-    pub(crate) state: PgState,
-    /// Changed since its last checkpoint; `None` when it has no run of this core's to build on.
-    pub(crate) changed: Option<Changed>,
-    /// Version of its entry in the manifest.
-    pub(crate) version: u64,
-    /// Deleted keys that some log may still have older records of; `None` once no log has.
-    pub(crate) tombstones: Option<Changed>,
-    /// Its runs are damaged: what is left of them is not to be replaced.
-    pub(crate) keeps_runs: bool,
-}
-
-impl Pg {
-    /// Remembers a visible change for the next checkpoint.
-    fn note(&mut self, change: &PendingChange) {
-        let number = (change.seq, change.hlc);
-        if let Some(changed) = &mut self.changed {
-            changed.insert(change.key.clone(), number);
-        }
-        if let Some(tombstones) = &mut self.tombstones {
-            match change.row {
-                Some(_) => tombstones.remove(&change.key),
-                None => tombstones.insert(change.key.clone(), number),
-            };
-        }
-        self.published_seq = self.published_seq.max(change.seq);
-    }
 }
 
 /// One core's store. Cheap to clone.
@@ -136,6 +97,8 @@ pub(crate) struct Inner<E: Env> {
     /// A volume of this core that was missing when the store was opened: it knows no rows and takes none.
     pub(crate) absent: Option<VolumeId>,
     pub(crate) scrub: ScrubState,
+    pub(crate) block_cache: RefCell<BlockCache>,
+    pub(crate) paged_stats: Cell<PagedStats>,
 }
 
 /// Figures of one core's store.
@@ -179,6 +142,8 @@ pub struct StoreStats {
     pub checkpoints: CheckpointStats,
     /// Its scrubbing.
     pub scrub: ScrubStats,
+    /// What is left to runs.
+    pub paged: PagedStats,
 }
 
 impl<E: Env> Store<E> {
@@ -235,23 +200,41 @@ impl<E: Env> Store<E> {
     }
 
     /// The visible row of a key.
-    pub fn row<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<&Row>) -> R) -> R {
-        f(self.pg(pg).borrow().index.get(key))
+    ///
+    /// # Panics
+    /// When rows of the PG are left to its runs and nobody holds this one: see [`Store::resolve`].
+    pub fn row<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<RowView<'_>>) -> R) -> R {
+        f(self.pg(pg).borrow().visible(key))
     }
 
     /// The newest sequenced row of a key, visible or not, and what to wait for while it is not. Of an
     /// invisible inline body only the identity and size are known.
-    pub fn newest<R>(&self, pg: PgId, key: &[u8], f: impl FnOnce(Option<&Row>, Option<Ticket>) -> R) -> R {
+    pub fn newest<R>(
+        &self,
+        pg: PgId,
+        key: &[u8],
+        f: impl FnOnce(Option<RowView<'_>>, Option<Ticket>) -> R,
+    ) -> R {
         let pg = self.pg(pg).borrow();
         match pg.pending.get(key) {
-            Some(pending) => f(pending.row.as_ref(), Some(Ticket(pending.fate.clone()))),
-            None => f(pg.index.get(key), None),
+            Some(pending) => f(pending.row.as_ref().map(Row::view), Some(Ticket(pending.fate.clone()))),
+            None => f(pg.visible(key), None),
         }
     }
 
     /// Visible rows in key order from a bound upwards, until the callback breaks.
-    pub fn scan(&self, pg: PgId, from: Bound<&[u8]>, mut each: impl FnMut(&[u8], &Row) -> ControlFlow<()>) {
-        self.pg(pg).borrow().index.scan(from, &mut each);
+    ///
+    /// # Panics
+    /// When rows of the PG are left to its runs: see [`Store::scan_rows`].
+    pub fn scan(
+        &self,
+        pg: PgId,
+        from: Bound<&[u8]>,
+        mut each: impl FnMut(&[u8], RowView<'_>) -> ControlFlow<()>,
+    ) {
+        let pg = self.pg(pg).borrow();
+        assert!(!pg.pages.is_paged, "rows of a paged PG are read in steps");
+        pg.index.scan(from, &mut each);
     }
 
     /// Sequences one atomic set of changes. The order of calls is the order of the changes.
@@ -263,6 +246,12 @@ impl<E: Env> Store<E> {
         self.admit(pg, adds)?;
         let hlc = self.next_hlc();
         let mut state = self.pg(pg).borrow_mut();
+        for change in &changes {
+            assert!(
+                state.known(change.key()).is_some(),
+                "a key of a paged PG is brought into memory before it is changed"
+            );
+        }
         let pg_seq = state.seq + 1;
         let mut builder = RecordBuilder::new(RecordKind::Changes, pg, pg_seq, hlc);
         let pending: Vec<PendingChange> =
@@ -278,6 +267,9 @@ impl<E: Env> Store<E> {
         let record = PendingRecord { pg, changes: pending, relocated: false, at: 0 };
         let fate = self.0.log.borrow_mut().append(record, builder.finish(), bytes);
         for (key, row) in overlay {
+            if state.pages.is_paged {
+                state.pages.held.entry(key.clone()).or_default();
+            }
             state.pending.insert(key, PendingRow { row, seq: pg_seq, fate: fate.clone() });
         }
         drop(state);
@@ -375,6 +367,7 @@ impl<E: Env> Store<E> {
         if flushed {
             self.free_dropped();
         }
+        self.trim();
     }
 
     fn publish_change(
@@ -385,7 +378,14 @@ impl<E: Env> Store<E> {
         frame: u64,
         moved: &[DataId],
     ) {
-        let current = pg.index.get(&change.key).map(|row| row.seq);
+        let Some(current) = pg.known(&change.key) else {
+            // Whether it is the one that counts nobody can tell any more: its place before is not given up then.
+            assert!(relocated, "a row stays in memory while a change of it is on its way");
+            return;
+        };
+        let body = |row: &RowView<'_>| row.has_extents().then(|| row.body());
+        let old = current.map(|row| (row.seq, row.home.bytes, body(&row)));
+        let current = old.as_ref().map(|(seq, ..)| *seq);
         // A relocated row is worth something only while it is the one that counts.
         if relocated && current != Some(change.seq) {
             return;
@@ -398,18 +398,20 @@ impl<E: Env> Store<E> {
         self.note_named(&change);
         let added = change.row.as_ref().map_or(0, |row| u64::from(row.home.bytes));
         let new_id = change.row.as_ref().and_then(extents_id);
-        let old = match change.row {
-            Some(row) => pg.index.put(change.key, row),
-            None => pg.index.remove(&change.key),
-        };
+        pg.rows = pg.rows + u64::from(change.row.is_some()) - u64::from(old.is_some());
+        match change.row {
+            Some(row) => drop(pg.index.put(&change.key, &row)),
+            None => drop(pg.index.remove(&change.key)),
+        }
         let live = self.0.live_log_bytes.get() + added;
-        self.0.live_log_bytes.set(live - old.as_ref().map_or(0, |row| u64::from(row.home.bytes)));
-        if let Some(Row { body: BodyRef::Extents(body), .. }) = old
+        self.0.live_log_bytes.set(live - old.as_ref().map_or(0, |(_, bytes, _)| u64::from(*bytes)));
+        if let Some((.., Some(BodyRef::Extents(body)))) = old
             && new_id != Some(body.id)
             && !moved.contains(&body.id)
         {
             self.0.dropped.borrow_mut().push_back((frame, body.id, body.extents.clone()));
         }
+        pg.let_go(&change.key);
     }
 
     /// A check of the space that runs must not miss what got a name behind its back.
@@ -441,7 +443,9 @@ impl<E: Env> Store<E> {
     /// Takes back what was sequenced and will never be durable, so that conditions are not judged by it.
     pub(crate) fn forget_pending(&self) {
         for pg in self.0.pgs.iter().flatten() {
-            pg.borrow_mut().pending.clear();
+            let mut pg = pg.borrow_mut();
+            pg.pending.clear();
+            pg.pages.held.retain(|_, held| held.holders > 0);
         }
     }
 
@@ -500,7 +504,7 @@ impl<E: Env> Store<E> {
     /// # Errors
     /// See [`read_inline`].
     pub async fn read_inline(&self, inline: &InlineRef) -> Result<Bytes, StoreError> {
-        let _reading = self.0.pins.read_log();
+        let _reading = self.0.pins.log.begin();
         read_inline(&self.0.volumes, inline).await
     }
 
@@ -508,11 +512,16 @@ impl<E: Env> Store<E> {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         let (withheld_bytes, write_errors) = self.0.volumes.withheld();
-        let mut stats = StoreStats { withheld_bytes, write_errors, ..StoreStats::default() };
+        let paged = self.0.paged_stats.get();
+        let mut stats = StoreStats { withheld_bytes, write_errors, paged, ..StoreStats::default() };
+        stats.paged.cache_bytes = self.0.block_cache.borrow().bytes();
+        stats.index_bytes = stats.paged.cache_bytes;
         for pg in self.0.pgs.iter().flatten() {
             let pg = pg.borrow();
-            stats.rows += pg.index.rows();
-            stats.index_bytes += pg.index.bytes();
+            stats.rows += pg.rows;
+            stats.paged.pgs += u64::from(pg.pages.is_paged);
+            stats.paged.rows_in_memory += pg.index.rows();
+            stats.index_bytes += pg.bytes();
             stats.needs_repair += u64::from(pg.state == PgState::NeedsRepair);
         }
         for volume in &self.0.mine {
@@ -540,7 +549,8 @@ impl<E: Env> Store<E> {
     /// Memory of the index, bytes: cheap enough for every request.
     #[must_use]
     pub fn index_bytes(&self) -> u64 {
-        self.0.pgs.iter().flatten().map(|pg| pg.borrow().index.bytes()).sum()
+        let rows: u64 = self.0.pgs.iter().flatten().map(|pg| pg.borrow().bytes()).sum();
+        rows + self.0.block_cache.borrow().bytes()
     }
 
     /// Makes everything sequenced so far durable, whatever the sync policy.

@@ -183,7 +183,7 @@ impl<E: Env> Engine<E> {
         drop(readers);
         if let Some((pg, changes)) = dropped {
             // If this fails or a crash comes first, the rows are swept at the next start.
-            drop(self.0.store.commit(pg, changes));
+            self.0.store.commit_later(pg, changes);
         }
     }
 
@@ -198,7 +198,7 @@ impl<E: Env> Engine<E> {
             entry.dropped = Some((pg, changes));
             return;
         }
-        drop(self.0.store.commit(pg, changes));
+        self.0.store.commit_later(pg, changes);
     }
 
     /// A bucket was made; buckets are made elsewhere, and their events come once per node like all others.

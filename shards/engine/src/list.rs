@@ -14,6 +14,7 @@ use stria_base::{BucketId, PgId};
 
 use crate::{
     codec::{RowHead, decode_head},
+    error::EngineError,
     keys,
 };
 
@@ -42,7 +43,12 @@ pub struct ListEntry {
 /// The rows of one PG in key order, from a bound upwards, until the callback breaks.
 pub trait RowScan {
     /// Calls `row` with row keys and encoded metadata.
-    fn scan(&self, pg: PgId, from: Bound<&[u8]>, row: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>);
+    fn scan(
+        &self,
+        pg: PgId,
+        from: Bound<&[u8]>,
+        row: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> impl Future<Output = Result<(), EngineError>>;
 }
 
 /// Entries taken from one PG of `pgs` before the merge asks for more: what an even spread needs plus one
@@ -65,20 +71,22 @@ struct Cursor {
 }
 
 /// One page over `pgs`: at most `entries_max` entries, and whether more follow.
-#[must_use]
-pub fn page(
+///
+/// # Errors
+/// When rows have to be read and cannot be.
+pub async fn page(
     rows: &impl RowScan,
     bucket: BucketId,
     pgs: &[PgId],
     query: &ListQuery,
-) -> (Vec<ListEntry>, bool) {
+) -> Result<(Vec<ListEntry>, bool), EngineError> {
     let batch = batch_entries(query.entries_max + 1, pgs.len());
     let first = first_bound(bucket, query);
     let mut cursors: Vec<Cursor> =
         pgs.iter().map(|&pg| Cursor { pg, ready: VecDeque::new(), next: first.clone() }).collect();
     let mut heap = BinaryHeap::with_capacity(pgs.len());
     for (index, cursor) in cursors.iter_mut().enumerate() {
-        let first = next_key(rows, bucket, query, batch, cursor);
+        let first = next_key(rows, bucket, query, batch, cursor).await?;
         heap.extend(first.map(|key| Reverse((key, index))));
     }
     let refill = refill_entries(batch);
@@ -90,17 +98,17 @@ pub fn page(
         let repeated = out.last().is_some_and(|last| last.key == key);
         if !repeated {
             if out.len() == query.entries_max {
-                return (out, true);
+                return Ok((out, true));
             }
             out.push(ListEntry { key, head });
         }
         // The next key takes the place of the one taken: one way down the heap instead of two.
-        match next_key(rows, bucket, query, refill, &mut cursors[index]) {
+        match next_key(rows, bucket, query, refill, &mut cursors[index]).await? {
             Some(next) => *top = Reverse((next, index)),
             None => drop(PeekMut::pop(top)),
         }
     }
-    (out, false)
+    Ok((out, false))
 }
 
 /// Merges pages of several cores, each sorted, into one of at most `entries_max` entries.
@@ -164,30 +172,38 @@ pub(crate) fn common_prefix(key: &[u8], prefix: &[u8], delimiter: &[u8]) -> Opti
 }
 
 /// The key of a PG's next entry, which stays the first of `ready` without it.
-fn next_key(
+async fn next_key(
     rows: &impl RowScan,
     bucket: BucketId,
     query: &ListQuery,
     batch: usize,
     cursor: &mut Cursor,
-) -> Option<Box<[u8]>> {
+) -> Result<Option<Box<[u8]>>, EngineError> {
     while cursor.ready.is_empty() && cursor.next.is_some() {
-        fill(rows, bucket, query, batch, cursor);
+        fill(rows, bucket, query, batch, cursor).await?;
     }
-    cursor.ready.front_mut().map(|entry| std::mem::take(&mut entry.key))
+    Ok(cursor.ready.front_mut().map(|entry| std::mem::take(&mut entry.key)))
 }
 
 /// One or more scans of a PG until `batch` entries are there or it is exhausted.
-fn fill(rows: &impl RowScan, bucket: BucketId, query: &ListQuery, batch: usize, cursor: &mut Cursor) {
+async fn fill(
+    rows: &impl RowScan,
+    bucket: BucketId,
+    query: &ListQuery,
+    batch: usize,
+    cursor: &mut Cursor,
+) -> Result<(), EngineError> {
     while cursor.ready.len() < batch {
-        let Some(from) = cursor.next.take() else { return };
-        cursor.next = fill_to_next_prefix(rows, bucket, query, batch, cursor.pg, &from, &mut cursor.ready);
+        let Some(from) = cursor.next.take() else { break };
+        let ready = &mut cursor.ready;
+        cursor.next = fill_to_next_prefix(rows, bucket, query, batch, cursor.pg, &from, ready).await?;
     }
+    Ok(())
 }
 
 /// Scans until the batch is full, a key rolls up (then the scan goes on behind the whole common prefix,
 /// so that a folder of a million keys costs one seek), or the prefix ends. Returns where to go on.
-fn fill_to_next_prefix(
+async fn fill_to_next_prefix(
     rows: &impl RowScan,
     bucket: BucketId,
     query: &ListQuery,
@@ -195,9 +211,9 @@ fn fill_to_next_prefix(
     pg: PgId,
     from: &Bound<Box<[u8]>>,
     ready: &mut VecDeque<ListEntry>,
-) -> Option<Bound<Box<[u8]>>> {
+) -> Result<Option<Bound<Box<[u8]>>>, EngineError> {
     let mut next = None;
-    rows.scan(pg, from.as_ref().map(|key| &**key), &mut |row, meta| {
+    let scan = rows.scan(pg, from.as_ref().map(|key| &**key), |row, meta| {
         let Some(key) = keys::object_key(bucket, row) else { return ControlFlow::Break(()) };
         if !key.starts_with(&query.prefix) {
             return ControlFlow::Break(());
@@ -216,7 +232,8 @@ fn fill_to_next_prefix(
         }
         ControlFlow::Continue(())
     });
-    next
+    scan.await?;
+    Ok(next)
 }
 
 #[cfg(test)]

@@ -28,18 +28,20 @@ impl<E: Env> Engine<E> {
         self.admit_row()?;
         meta.modified_ms = self.0.store.next_hlc().wall_ms();
         let key = keys::upload(place.bucket, &place.key, id);
+        let _held = self.0.store.resolve(place.pg, &[&key]).await?;
         let put = Change::Put { key, meta: codec::encode(&meta), body: NewBody::None };
         self.0.store.commit(place.pg, vec![put])?.wait().await?;
         Ok(())
     }
 
     pub(crate) async fn find_upload(&self, call: FindUpload) -> Result<ObjectMeta, EngineError> {
-        self.upload_row(&call.upload)
+        self.upload_row(&call.upload).await
     }
 
     /// The visible upload row. A pending one is of no interest: its id was not yet told to anybody.
-    fn upload_row(&self, upload: &UploadPlace) -> Result<ObjectMeta, EngineError> {
+    async fn upload_row(&self, upload: &UploadPlace) -> Result<ObjectMeta, EngineError> {
         let key = keys::upload(upload.place.bucket, &upload.place.key, upload.id);
+        let _held = self.0.store.resolve(upload.place.pg, &[&key]).await?;
         let newest = self.newest(upload.place.pg, &key)?;
         newest.meta.ok_or(EngineError::NoSuchUpload)
     }
@@ -59,12 +61,18 @@ impl<E: Env> Engine<E> {
     async fn put_part_judged(&self, call: PutPart) -> Result<Written, EngineError> {
         let PutPart { upload, number, mut meta, body } = call;
         assert!((1..=PART_COUNT_MAX).contains(&number), "the handler refuses part number {number}");
+        let upload_key = keys::upload(upload.place.bucket, &upload.place.key, upload.id);
+        let key = keys::part(upload.place.bucket, upload.id, number);
+        // While the upload is being completed or aborted no part begins.
+        self.unlocked(&upload_key).await;
         let _in_flight = self.begin_part_write(upload.place.bucket, upload.id)?;
         self.admit_row()?;
-        self.upload_row(&upload)?;
+        let _held = self.0.store.resolve(upload.place.pg, &[&upload_key, &key]).await?;
+        if self.newest(upload.place.pg, &upload_key)?.meta.is_none() {
+            return Err(EngineError::NoSuchUpload);
+        }
         let hlc = self.0.store.next_hlc();
         meta.modified_ms = hlc.wall_ms();
-        let key = keys::part(upload.place.bucket, upload.id, number);
         let put = Change::Put { key, meta: codec::encode(&meta), body };
         self.0.store.commit(upload.place.pg, vec![put])?.wait().await?;
         Ok(Written { hlc, modified_ms: meta.modified_ms, version: None })
@@ -72,12 +80,12 @@ impl<E: Env> Engine<E> {
 
     pub(crate) async fn list_parts(&self, call: ListParts) -> Result<PartsPage, EngineError> {
         let ListParts { upload, after, parts_max } = call;
-        let meta = self.upload_row(&upload)?;
+        let meta = self.upload_row(&upload).await?;
         let mut page = PartsPage { upload: meta, parts: Vec::new(), more: false };
         let Some(first) = after.checked_add(1) else { return Ok(page) };
         let (bucket, from) = (upload.place.bucket, keys::part(upload.place.bucket, upload.id, first));
         let mut unreadable = false;
-        self.0.store.scan(upload.place.pg, Bound::Included(&from), |key, row| {
+        let scan = self.0.store.scan_rows(upload.place.pg, Bound::Included(&from), |key, row| {
             match keys::part_of(bucket, key) {
                 Some((id, number)) if id == upload.id => {
                     if page.parts.len() == parts_max {
@@ -93,32 +101,36 @@ impl<E: Env> Engine<E> {
                 _ => ControlFlow::Break(()),
             }
         });
+        scan.await?;
         if unreadable { Err(EngineError::UnreadableRow) } else { Ok(page) }
     }
 
     pub(crate) async fn complete_upload(&self, call: CompleteUpload) -> Result<Written, EngineError> {
         let CompleteUpload { upload: UploadPlace { place, id }, parts, mut meta, condition, mode } = call;
         let _in_flight = self.begin_write(place.bucket)?;
-        self.settle_parts(id).await;
         let object_key = keys::object(place.bucket, &place.key);
         let upload_key = keys::upload(place.bucket, &place.key, id);
-        if self.newest(place.pg, &upload_key)?.meta.is_none() {
-            return self.completed_before(&place, id, &meta).await;
-        }
+        let _upload_lock = self.lock_key(&upload_key).await;
+        self.settle_parts(id).await;
         if mode != Versioning::Off {
             return self.complete_version(&place, id, parts, meta, (condition, mode)).await;
         }
+        let checked = self.check_picked(&place, id, &parts).await;
+        let gone = unpicked_keys(&place, id, &checked);
+        let _parts_held = self.0.store.resolve(place.pg, &gone).await?;
+        let _held = self.0.store.resolve(place.pg, &[&object_key, &upload_key]).await?;
+        if self.newest(place.pg, &upload_key)?.meta.is_none() {
+            return self.completed_before(&place, id, &meta).await;
+        }
         let mut newest = self.newest(place.pg, &object_key)?;
         Self::judge(&mut newest, condition).await?;
-        let unpicked = self.check_picked(&place, id, &parts)?;
+        checked?;
         let hlc = self.0.store.next_hlc();
         meta.modified_ms = hlc.wall_ms();
         meta.parts = Some(PartTable::new(id, parts.iter().map(|part| (part.number, part.bytes))));
         let object = Change::Put { key: object_key, meta: codec::encode(&meta), body: NewBody::None };
         let mut changes = vec![object, Change::Delete { key: upload_key }];
-        changes.extend(
-            unpicked.into_iter().map(|number| Change::Delete { key: keys::part(place.bucket, id, number) }),
-        );
+        changes.extend(gone.into_iter().map(|key| Change::Delete { key }));
         self.0.store.commit(place.pg, changes)?.wait().await?;
         self.retire_replaced(&place, newest.meta.as_ref());
         self.emit_created(&place, &meta, hlc);
@@ -134,23 +146,32 @@ impl<E: Env> Engine<E> {
         mut meta: ObjectMeta,
         (condition, mode): (WriteCondition, Versioning),
     ) -> Result<Written, EngineError> {
-        let _lock = self.lock_key(&keys::object(place.bucket, &place.key)).await;
-        let mut current = self.current_of(place, mode).await?;
+        let object_key = keys::object(place.bucket, &place.key);
+        let _lock = self.lock_key(&object_key).await;
         let upload_key = keys::upload(place.bucket, &place.key, id);
-        if self.newest(place.pg, &upload_key)?.meta.is_none() {
-            // Another Complete or an Abort of the same upload had its turn first.
-            return self.completed_before(place, id, &meta).await;
-        }
-        condition.judge(current.as_ref().map(|row| row.meta.etag))?;
-        let unpicked = self.check_picked(place, id, &parts)?;
-        meta.parts = Some(PartTable::new(id, parts.iter().map(|part| (part.number, part.bytes))));
-        let (hlc, mut changes, retired) =
-            self.version_changes(place, &mut meta, NewBody::None, current.as_mut(), mode)?;
-        changes.push(Change::Delete { key: upload_key });
-        changes.extend(
-            unpicked.into_iter().map(|number| Change::Delete { key: keys::part(place.bucket, id, number) }),
-        );
-        self.0.store.commit(place.pg, changes)?.wait().await?;
+        let _held = self.0.store.resolve(place.pg, &[&object_key, &upload_key]).await?;
+        let checked = self.check_picked(place, id, &parts).await;
+        let gone = unpicked_keys(place, id, &checked);
+        let (hlc, retired) = loop {
+            let mut current = self.current_of(place, mode).await?;
+            if self.newest(place.pg, &upload_key)?.meta.is_none() {
+                // Another Complete or an Abort of the same upload had its turn first.
+                return self.completed_before(place, id, &meta).await;
+            }
+            condition.judge(current.as_ref().map(|row| row.meta.etag))?;
+            if let Err(error) = checked {
+                return Err(error);
+            }
+            meta.parts = Some(PartTable::new(id, parts.iter().map(|part| (part.number, part.bytes))));
+            let (hlc, mut changes, retired) =
+                self.version_changes(place, &mut meta, NewBody::None, current.as_mut(), mode).await?;
+            changes.push(Change::Delete { key: upload_key.clone() });
+            changes.extend(gone.iter().map(|key| Change::Delete { key: key.clone() }));
+            if let Some(commit) = self.commit_on(place, current.as_ref(), changes).await? {
+                commit.wait().await?;
+                break (hlc, retired);
+            }
+        };
         self.retire_replaced(place, retired.as_ref());
         self.emit_created(place, &meta, hlc);
         Ok(Written { hlc, modified_ms: meta.modified_ms, version: meta.version })
@@ -164,7 +185,9 @@ impl<E: Env> Engine<E> {
         id: keys::UploadId,
         wanted: &ObjectMeta,
     ) -> Result<Written, EngineError> {
-        let newest = self.newest(place.pg, &keys::object(place.bucket, &place.key))?;
+        let object_key = keys::object(place.bucket, &place.key);
+        let _held = self.0.store.resolve(place.pg, &[&object_key]).await?;
+        let newest = self.newest(place.pg, &object_key)?;
         let Some(meta) = newest.meta else { return Err(EngineError::NoSuchUpload) };
         if meta.parts.as_ref().is_none_or(|parts| parts.id != id) || meta.etag != wanted.etag {
             return Err(EngineError::NoSuchUpload);
@@ -181,7 +204,7 @@ impl<E: Env> Engine<E> {
 
     /// Each picked part must still be the row the caller did its arithmetic on. Returns the numbers of
     /// uploaded parts that were not picked.
-    fn check_picked(
+    async fn check_picked(
         &self,
         place: &Place,
         id: keys::UploadId,
@@ -191,7 +214,7 @@ impl<E: Env> Engine<E> {
         let mut next = picked.iter().peekable();
         let mut stale = None;
         let from = keys::part(place.bucket, id, 0);
-        self.0.store.scan(place.pg, Bound::Included(&from), |key, row| {
+        let scan = self.0.store.scan_rows(place.pg, Bound::Included(&from), |key, row| {
             let Some((_, number)) = keys::part_of(place.bucket, key).filter(|(owner, _)| *owner == id) else {
                 return ControlFlow::Break(());
             };
@@ -206,6 +229,7 @@ impl<E: Env> Engine<E> {
             }
             ControlFlow::Continue(())
         });
+        scan.await?;
         match stale.or(next.next().map(|part| part.number)) {
             Some(number) => Err(EngineError::InvalidPart { number }),
             None => Ok(unpicked),
@@ -215,22 +239,26 @@ impl<E: Env> Engine<E> {
     pub(crate) async fn abort_upload(&self, call: AbortUpload) -> Result<(), EngineError> {
         let UploadPlace { place, id } = call.upload;
         let _in_flight = self.begin_write(place.bucket)?;
-        self.settle_parts(id).await;
         let upload_key = keys::upload(place.bucket, &place.key, id);
-        if self.newest(place.pg, &upload_key)?.meta.is_none() {
-            return Err(EngineError::NoSuchUpload);
-        }
-        let mut changes = vec![Change::Delete { key: upload_key }];
+        let _lock = self.lock_key(&upload_key).await;
+        self.settle_parts(id).await;
+        let mut gone = vec![upload_key.clone()];
         let from = keys::part(place.bucket, id, 0);
-        self.0.store.scan(place.pg, Bound::Included(&from), |key, _| {
+        let scan = self.0.store.scan_rows(place.pg, Bound::Included(&from), |key, _| {
             match keys::part_of(place.bucket, key) {
                 Some((owner, _)) if owner == id => {
-                    changes.push(Change::Delete { key: key.into() });
+                    gone.push(key.into());
                     ControlFlow::Continue(())
                 }
                 _ => ControlFlow::Break(()),
             }
         });
+        scan.await?;
+        let _held = self.0.store.resolve(place.pg, &gone).await?;
+        if self.newest(place.pg, &upload_key)?.meta.is_none() {
+            return Err(EngineError::NoSuchUpload);
+        }
+        let changes = gone.into_iter().map(|key| Change::Delete { key }).collect();
         self.0.store.commit(place.pg, changes)?.wait().await?;
         Ok(())
     }
@@ -238,7 +266,7 @@ impl<E: Env> Engine<E> {
     pub(crate) async fn list_uploads(&self, call: ListUploads) -> Result<UploadsPage, EngineError> {
         let mut uploads = Vec::new();
         for &pg in &call.pgs {
-            self.uploads_of_pg(pg, &call, &mut uploads)?;
+            self.uploads_of_pg(pg, &call, &mut uploads).await?;
         }
         uploads.sort_by(|a, b| (&a.key, a.id).cmp(&(&b.key, b.id)));
         let more = uploads.len() > call.uploads_max;
@@ -246,7 +274,7 @@ impl<E: Env> Engine<E> {
         Ok(UploadsPage { uploads, more })
     }
 
-    fn uploads_of_pg(
+    async fn uploads_of_pg(
         &self,
         pg: stria_base::PgId,
         call: &ListUploads,
@@ -259,7 +287,7 @@ impl<E: Env> Engine<E> {
             None => keys::upload_from(call.bucket, b"", None),
         };
         let (mut found, mut unreadable) = (0, false);
-        self.0.store.scan(pg, Bound::Included(&from), |row_key, row| {
+        let scan = self.0.store.scan_rows(pg, Bound::Included(&from), |row_key, row| {
             let Some((key, id)) = keys::upload_parts_of(call.bucket, row_key) else {
                 return ControlFlow::Break(());
             };
@@ -274,6 +302,17 @@ impl<E: Env> Engine<E> {
             }
             if found > call.uploads_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        scan.await?;
         if unreadable { Err(EngineError::UnreadableRow) } else { Ok(()) }
     }
+}
+
+/// Row keys of uploaded parts that were not picked.
+fn unpicked_keys(
+    place: &Place,
+    id: keys::UploadId,
+    checked: &Result<Vec<u16>, EngineError>,
+) -> Vec<Box<[u8]>> {
+    let numbers = checked.as_ref().map(Vec::as_slice).unwrap_or_default();
+    numbers.iter().map(|number| keys::part(place.bucket, id, *number)).collect()
 }

@@ -27,11 +27,15 @@ impl<E: Env> Engine<E> {
             let current = self.settled(place.pg, &current_key).await?;
             let current_version = current.as_ref().and_then(|row| row.meta.version);
             let wanted = match asked {
-                VersionSelector::Current if current.is_none() => return Err(self.no_current(&place)),
+                VersionSelector::Current if current.is_none() => {
+                    return Err(self.no_current(&place).await?);
+                }
                 VersionSelector::Current => current_version,
                 VersionSelector::Null if current.is_some() && current_version.is_none() => None,
-                VersionSelector::Null => Some(self.null_version(&place).ok_or(EngineError::NoSuchVersion)?)
-                    .map(|id| Version { id, is_null: true }),
+                VersionSelector::Null => {
+                    let id = self.null_version(&place).await?.ok_or(EngineError::NoSuchVersion)?;
+                    Some(Version { id, is_null: true })
+                }
                 VersionSelector::Id(id) => Some(Version { id, is_null: false }),
             };
             let (row_key, row) = match wanted {
@@ -50,6 +54,7 @@ impl<E: Env> Engine<E> {
                 return Err(EngineError::IsDeleteMarker { version, modified_ms, named });
             }
             let body = self.body_again(&body).await?;
+            let _held = self.0.store.resolve(place.pg, &[&row_key, &current_key]).await?;
             if !self.is_newest(place.pg, &row_key, seq) {
                 continue;
             }

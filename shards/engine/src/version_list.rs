@@ -97,51 +97,73 @@ impl<E: Env> Engine<E> {
         &self,
         call: ListVersions,
     ) -> Result<(Vec<VersionEntry>, bool), EngineError> {
-        let pages = call.pgs.iter().map(|&pg| self.versions_of_pg(pg, call.bucket, &call.query)).collect();
+        let mut pages = Vec::with_capacity(call.pgs.len());
+        for &pg in &call.pgs {
+            pages.push(self.versions_of_pg(pg, call.bucket, &call.query).await?);
+        }
         Ok(merge(pages, call.query.entries_max))
     }
 
     /// One page of a PG: its version rows and the rows of keys without versions.
-    fn versions_of_pg(&self, pg: PgId, bucket: BucketId, query: &VersionQuery) -> (Vec<VersionEntry>, bool) {
+    async fn versions_of_pg(
+        &self,
+        pg: PgId,
+        bucket: BucketId,
+        query: &VersionQuery,
+    ) -> Result<(Vec<VersionEntry>, bool), EngineError> {
         let versions = Rows { bucket, is_plain: false, until: None };
-        let versions = self.collect(pg, query, &versions);
+        let versions = self.collect(pg, query, &versions).await?;
         // Behind a full page of versions no other row matters: in a bucket of versions there are none.
         let until = versions.0.last().filter(|_| versions.1).map(|last| last.key.clone());
-        let plain = self.collect(pg, query, &Rows { bucket, is_plain: true, until });
+        let plain = self.collect(pg, query, &Rows { bucket, is_plain: true, until }).await?;
         let (mut page, more) = merge(vec![versions, plain], query.entries_max);
-        for entry in &mut page {
-            entry.is_latest = self.is_latest(pg, bucket, entry);
+        // The page holds all versions of a key down from the newest, but for the key it may begin in the middle of. Rows
+        // are not asked again: of a paged PG they may be others by now.
+        let begun = query.after.as_ref().filter(|(_, version)| version.is_some()).map(|(key, _)| &**key);
+        let mut last: Option<Box<[u8]>> = None;
+        for entry in page.iter_mut().filter(|entry| entry.version.is_some()) {
+            if last.as_deref() != Some(&*entry.key) {
+                let is_begun = begun == Some(&*entry.key);
+                entry.is_latest = !is_begun || self.is_latest(pg, bucket, entry).await?;
+            }
+            last = Some(entry.key.clone());
         }
-        (page, more)
+        Ok((page, more))
     }
 
     /// Whether nothing newer of the key is there: also when a page starts in the middle of a key.
-    fn is_latest(&self, pg: PgId, bucket: BucketId, entry: &VersionEntry) -> bool {
-        let Some((id, head)) = &entry.version else { return false };
+    async fn is_latest(&self, pg: PgId, bucket: BucketId, entry: &VersionEntry) -> Result<bool, EngineError> {
+        let Some((id, head)) = &entry.version else { return Ok(false) };
         let place = crate::calls::Place { pg, bucket, key: bytes::Bytes::copy_from_slice(&entry.key) };
-        let newest = self.newest_version(&place, None).map(|(newest, _)| newest);
+        let newest = self.newest_version(&place, None).await?.map(|(newest, _)| newest);
         if !head.is_versioned {
-            return newest.is_none_or(|newest| newest < *id);
+            return Ok(newest.is_none_or(|newest| newest < *id));
         }
         // A row of a write that raced with the bucket's first versions counts when it is newer.
         let row_key = keys::object(bucket, &entry.key);
+        let _held = self.0.store.resolve(pg, &[&row_key]).await?;
         let plain = self.0.store.row(pg, &row_key, |row| {
-            let row = row.filter(|row| decode_head(&row.meta).is_some_and(|head| !head.is_versioned));
+            let row = row.filter(|row| decode_head(row.meta).is_some_and(|head| !head.is_versioned));
             row.map(|row| VersionId::of_plain(row.hlc))
         });
-        newest == Some(*id) && plain.is_none_or(|plain| plain < *id)
+        Ok(newest == Some(*id) && plain.is_none_or(|plain| plain < *id))
     }
 
     /// Entries of one kind of rows, until one more than the page takes.
-    fn collect(&self, pg: PgId, query: &VersionQuery, rows: &Rows) -> (Vec<VersionEntry>, bool) {
+    async fn collect(
+        &self,
+        pg: PgId,
+        query: &VersionQuery,
+        rows: &Rows,
+    ) -> Result<(Vec<VersionEntry>, bool), EngineError> {
         let mut page: Vec<VersionEntry> = Vec::new();
         let mut next = Some(rows.first(query.first_key()));
         while let Some(from) = next.take() {
             if page.len() > query.entries_max {
-                return (page, true);
+                return Ok((page, true));
             }
-            self.0.store.scan(pg, Bound::Included(&from), |row_key, row| {
-                let Some(head) = decode_head(&row.meta) else { return ControlFlow::Continue(()) };
+            let scan = self.0.store.scan_rows(pg, Bound::Included(&from), |row_key, row| {
+                let Some(head) = decode_head(row.meta) else { return ControlFlow::Continue(()) };
                 let Some((key, id)) = rows.read(row_key, row.hlc) else { return ControlFlow::Break(()) };
                 let is_beyond = rows.until.as_ref().is_some_and(|until| key > *until);
                 if is_beyond || !key.starts_with(&query.prefix) {
@@ -172,8 +194,9 @@ impl<E: Env> Engine<E> {
                     None => ControlFlow::Continue(()),
                 }
             });
+            scan.await?;
         }
-        (page, false)
+        Ok((page, false))
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use stria_base::{Hlc, PgId, hash::hash64};
 use stria_env::Env;
-use stria_store::{BodyRef, Change, NewBody};
+use stria_store::{BodyRef, Change, Commit, NewBody, RowView};
 
 use crate::{
     calls::{DeleteVersion, Deleted, Place, PutVersion, Written},
@@ -73,13 +73,25 @@ impl<E: Env> Engine<E> {
         }
     }
 
+    /// Waits until nobody changes a key's rows; the next step without an await comes before anybody does.
+    pub(crate) async fn unlocked(&self, row_key: &[u8]) {
+        loop {
+            let unlocked = self.0.key_unlocked.notified();
+            if !self.0.locked_keys.borrow().contains(row_key) {
+                return;
+            }
+            unlocked.await;
+        }
+    }
+
     /// The row of a key once nothing of it is on its way.
     pub(crate) async fn settled(&self, pg: PgId, row_key: &[u8]) -> Result<Option<Settled>, EngineError> {
+        let _held = self.0.store.resolve(pg, &[row_key]).await?;
         loop {
             let (row, pending) = self.0.store.newest(pg, row_key, |row, pending| {
                 let settled = row.map(|row| {
                     let meta = decode_row(row)?;
-                    let body = row.body.clone();
+                    let body = row.body();
                     Ok(Settled { seq: row.seq, hlc: row.hlc, meta, body, moved: NewBody::None })
                 });
                 (settled, pending)
@@ -98,6 +110,7 @@ impl<E: Env> Engine<E> {
         mode: Versioning,
     ) -> Result<Option<Settled>, EngineError> {
         let row_key = keys::object(place.bucket, &place.key);
+        let _held = self.0.store.resolve(place.pg, &[&row_key]).await?;
         loop {
             let Some(mut row) = self.settled(place.pg, &row_key).await? else { return Ok(None) };
             if row.meta.version.is_some() || mode != Versioning::Enabled {
@@ -131,67 +144,79 @@ impl<E: Env> Engine<E> {
     }
 
     /// Versions of a key, newest first, until the callback breaks. Visible ones: call with the key locked.
-    fn versions(&self, place: &Place, mut each: impl FnMut(VersionId, codec::RowHead) -> ControlFlow<()>) {
+    async fn versions(
+        &self,
+        place: &Place,
+        mut each: impl FnMut(VersionId, codec::RowHead) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
         let from = keys::versions_from(place.bucket, &place.key, None);
         let prefix = from.clone();
-        self.0.store.scan(place.pg, Bound::Included(&from), |row_key, row| {
+        let scan = self.0.store.scan_rows(place.pg, Bound::Included(&from), |row_key, row| {
             if !row_key.starts_with(&prefix) {
                 return ControlFlow::Break(());
             }
-            match (keys::version_of(place.bucket, row_key), codec::decode_head(&row.meta)) {
+            match (keys::version_of(place.bucket, row_key), codec::decode_head(row.meta)) {
                 (Some((_, id)), Some(head)) => each(id, head),
                 _ => ControlFlow::Continue(()),
             }
         });
+        Ok(scan.await?)
     }
 
     /// The newest version row but `except`.
-    pub(crate) fn newest_version(
+    pub(crate) async fn newest_version(
         &self,
         place: &Place,
         except: Option<VersionId>,
-    ) -> Option<(VersionId, codec::RowHead)> {
+    ) -> Result<Option<(VersionId, codec::RowHead)>, EngineError> {
         let mut found = None;
-        self.versions(place, |id, head| {
+        let look = |id, head| {
             if Some(id) == except {
                 return ControlFlow::Continue(());
             }
             found = Some((id, head));
             ControlFlow::Break(())
-        });
-        found
+        };
+        self.versions(place, look).await?;
+        Ok(found)
     }
 
     /// The version row called `null`.
-    pub(crate) fn null_version(&self, place: &Place) -> Option<VersionId> {
+    pub(crate) async fn null_version(&self, place: &Place) -> Result<Option<VersionId>, EngineError> {
         let mut found = None;
-        self.versions(place, |id, head| {
+        let look = |id, head: codec::RowHead| {
             if head.is_null {
                 found = Some(id);
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
-        });
-        found
+        };
+        self.versions(place, look).await?;
+        Ok(found)
     }
 
-    fn version_meta(&self, place: &Place, id: VersionId) -> Result<Option<ObjectMeta>, EngineError> {
+    async fn version_meta(&self, place: &Place, id: VersionId) -> Result<Option<ObjectMeta>, EngineError> {
         let row_key = keys::version(place.bucket, &place.key, id);
+        let _held = self.0.store.resolve(place.pg, &[&row_key]).await?;
         self.0.store.row(place.pg, &row_key, |row| row.map(decode_row).transpose())
     }
 
     /// An id above every version the key has.
-    fn next_version(&self, place: &Place, current: Option<&Settled>) -> (Hlc, VersionId) {
+    async fn next_version(
+        &self,
+        place: &Place,
+        current: Option<&Settled>,
+    ) -> Result<(Hlc, VersionId), EngineError> {
         let hlc = self.0.store.next_hlc();
         let drawn = u128::from(hlc.0) << 64 | u128::from(hash64(hlc.0, &place.key));
-        let newest = self.newest_version(place, None).map(|(id, _)| id).max(current.map(Settled::id));
+        let newest = self.newest_version(place, None).await?.map(|(id, _)| id).max(current.map(Settled::id));
         let least = newest.map_or(0, |id| id.0 + 1);
-        (hlc, VersionId(drawn.max(least)))
+        Ok((hlc, VersionId(drawn.max(least))))
     }
 
     /// What a new newest version does to the old ones: a row from before versioning moves to a version row,
     /// or, where the new one is `null`, the old null version goes.
-    fn make_room(
+    async fn make_room(
         &self,
         place: &Place,
         current: Option<&mut Settled>,
@@ -213,15 +238,15 @@ impl<E: Env> Engine<E> {
             (Some(old), _) => Ok(Some(old.meta.clone())),
             (None, Versioning::Enabled) => Ok(None),
             (None, _) => {
-                let Some(id) = self.null_version(place) else { return Ok(None) };
+                let Some(id) = self.null_version(place).await? else { return Ok(None) };
                 changes.push(Change::Delete { key: keys::version(place.bucket, &place.key, id) });
-                self.version_meta(place, id)
+                self.version_meta(place, id).await
             }
         }
     }
 
     /// Changes that make `meta` the newest version, and the metadata of the version they replace.
-    pub(crate) fn version_changes(
+    pub(crate) async fn version_changes(
         &self,
         place: &Place,
         meta: &mut ObjectMeta,
@@ -230,8 +255,8 @@ impl<E: Env> Engine<E> {
         mode: Versioning,
     ) -> Result<(Hlc, Vec<Change>, Option<ObjectMeta>), EngineError> {
         let mut changes = Vec::with_capacity(3);
-        let retired = self.make_room(place, current.as_deref_mut(), mode, &mut changes)?;
-        let (hlc, id) = self.next_version(place, current.as_deref());
+        let retired = self.make_room(place, current.as_deref_mut(), mode, &mut changes).await?;
+        let (hlc, id) = self.next_version(place, current.as_deref()).await?;
         meta.modified_ms = hlc.wall_ms();
         meta.version = Some(Version { id, is_null: mode != Versioning::Enabled });
         let encoded = codec::encode(meta);
@@ -273,14 +298,20 @@ impl<E: Env> Engine<E> {
         self.admit_row()?;
         let row_key = keys::object(place.bucket, &place.key);
         let _lock = self.lock_key(&row_key).await;
-        let mut current = self.current_of(place, mode).await?;
-        condition.judge(current.as_ref().map(|row| row.meta.etag))?;
         let cached = match &body {
             NewBody::Inline { id, bytes } => Some((*id, bytes.clone())),
             _ => None,
         };
-        let (hlc, changes, retired) = self.version_changes(place, &mut meta, body, current.as_mut(), mode)?;
-        self.0.store.commit(place.pg, changes)?.wait().await?;
+        let (hlc, retired) = loop {
+            let mut current = self.current_of(place, mode).await?;
+            condition.judge(current.as_ref().map(|row| row.meta.etag))?;
+            let changes = self.version_changes(place, &mut meta, body.clone(), current.as_mut(), mode);
+            let (hlc, changes, retired) = changes.await?;
+            if let Some(commit) = self.commit_on(place, current.as_ref(), changes).await? {
+                commit.wait().await?;
+                break (hlc, retired);
+            }
+        };
         self.retire_replaced(place, retired.as_ref());
         if let Some((id, bytes)) = cached {
             self.0.cache.borrow_mut().put(id, bytes);
@@ -295,16 +326,41 @@ impl<E: Env> Engine<E> {
         let row_key = keys::object(place.bucket, &place.key);
         let _lock = self.lock_key(&row_key).await;
         match version {
-            VersionSelector::Current => {
+            VersionSelector::Current => loop {
                 let mut current = self.current_of(&place, mode).await?;
                 condition.judge(current.as_ref().map(|row| row.meta.etag))?;
-                self.put_marker(&place, current.as_mut(), mode).await
-            }
-            VersionSelector::Null | VersionSelector::Id(_) => {
+                if let Some(deleted) = self.put_marker(&place, current.as_mut(), mode).await? {
+                    return Ok(deleted);
+                }
+            },
+            VersionSelector::Null | VersionSelector::Id(_) => loop {
                 let current = self.settled(place.pg, &row_key).await?;
-                self.remove_version(&place, current.as_ref(), version, condition).await
-            }
+                let removed = self.remove_version(&place, current.as_ref(), version, condition);
+                if let Some(deleted) = removed.await? {
+                    return Ok(deleted);
+                }
+            },
         }
+    }
+
+    /// Commits changes that rest on a current row; `None` when it is not the newest any more: a write judged before
+    /// the bucket had versions came in between.
+    pub(crate) async fn commit_on(
+        &self,
+        place: &Place,
+        current: Option<&Settled>,
+        changes: Vec<Change>,
+    ) -> Result<Option<Commit>, EngineError> {
+        let row_key = keys::object(place.bucket, &place.key);
+        let mut keys: Vec<&[u8]> = changes.iter().map(Change::key).collect();
+        keys.push(&row_key);
+        let _held = self.0.store.resolve(place.pg, &keys).await?;
+        let seq = current.map(|row| row.seq);
+        let is_newest = |row: Option<RowView<'_>>, pending: bool| !pending && row.map(|row| row.seq) == seq;
+        if !self.0.store.newest(place.pg, &row_key, |row, pending| is_newest(row, pending.is_some())) {
+            return Ok(None);
+        }
+        Ok(Some(self.0.store.commit(place.pg, changes)?))
     }
 
     async fn put_marker(
@@ -312,14 +368,17 @@ impl<E: Env> Engine<E> {
         place: &Place,
         current: Option<&mut Settled>,
         mode: Versioning,
-    ) -> Result<Deleted, EngineError> {
+    ) -> Result<Option<Deleted>, EngineError> {
         let existed = current.is_some();
         let mut meta = ObjectMeta { is_delete_marker: true, ..ObjectMeta::new(0, [0; 16]) };
-        let (hlc, changes, retired) = self.version_changes(place, &mut meta, NewBody::None, current, mode)?;
-        self.0.store.commit(place.pg, changes)?.wait().await?;
+        let mut current = current;
+        let changes = self.version_changes(place, &mut meta, NewBody::None, current.as_deref_mut(), mode);
+        let (hlc, changes, retired) = changes.await?;
+        let Some(commit) = self.commit_on(place, current.as_deref(), changes).await? else { return Ok(None) };
+        commit.wait().await?;
         self.retire_replaced(place, retired.as_ref());
         self.emit_deleted(place, meta.version, hlc, true);
-        Ok(Deleted { existed, version: meta.version, is_delete_marker: true })
+        Ok(Some(Deleted { existed, version: meta.version, is_delete_marker: true }))
     }
 
     /// Removes one version for good. When it was the newest, the next one becomes current.
@@ -329,17 +388,19 @@ impl<E: Env> Engine<E> {
         current: Option<&Settled>,
         wanted: VersionSelector,
         condition: WriteCondition,
-    ) -> Result<Deleted, EngineError> {
+    ) -> Result<Option<Deleted>, EngineError> {
         let old = current.filter(|row| row.meta.version.is_none());
         let (id, meta, key) = match (wanted, old) {
             (VersionSelector::Null, Some(old)) => {
                 (old.id(), Some(old.meta.clone()), keys::object(place.bucket, &place.key))
             }
             (VersionSelector::Id(id), _) => {
-                (id, self.version_meta(place, id)?, keys::version(place.bucket, &place.key, id))
+                (id, self.version_meta(place, id).await?, keys::version(place.bucket, &place.key, id))
             }
-            _ => match self.null_version(place) {
-                Some(id) => (id, self.version_meta(place, id)?, keys::version(place.bucket, &place.key, id)),
+            _ => match self.null_version(place).await? {
+                Some(id) => {
+                    (id, self.version_meta(place, id).await?, keys::version(place.bucket, &place.key, id))
+                }
                 None => (VersionId(0), None, Box::default()),
             },
         };
@@ -348,27 +409,28 @@ impl<E: Env> Engine<E> {
         let is_null = |meta: &ObjectMeta| meta.version.is_none_or(|version| version.is_null);
         let Some(meta) = meta.filter(|meta| !(by_number && is_null(meta))) else {
             condition.judge(None)?;
-            return Ok(Deleted { existed: false, version: None, is_delete_marker: false });
+            return Ok(Some(Deleted { existed: false, version: None, is_delete_marker: false }));
         };
         condition.judge(Some(meta.etag).filter(|_| !meta.is_delete_marker))?;
         let mut changes = vec![Change::Delete { key }];
-        let was_current = current.map_or_else(
-            || self.newest_version(place, None).is_some_and(|(newest, _)| newest == id),
-            |row| row.id() == id,
-        );
+        let was_current = match current {
+            Some(row) => row.id() == id,
+            None => self.newest_version(place, None).await?.is_some_and(|(newest, _)| newest == id),
+        };
         if was_current {
-            self.promote(place, id, current.is_some() && old.is_none(), &mut changes)?;
+            self.promote(place, id, current.is_some() && old.is_none(), &mut changes).await?;
         }
         let hlc = self.0.store.next_hlc();
-        self.0.store.commit(place.pg, changes)?.wait().await?;
+        let Some(commit) = self.commit_on(place, current, changes).await? else { return Ok(None) };
+        commit.wait().await?;
         self.retire_replaced(place, Some(&meta));
         let version = meta.version.unwrap_or(Version { id, is_null: true });
         self.emit_deleted(place, Some(version), hlc, false);
-        Ok(Deleted { existed: true, version: Some(version), is_delete_marker: meta.is_delete_marker })
+        Ok(Some(Deleted { existed: true, version: Some(version), is_delete_marker: meta.is_delete_marker }))
     }
 
     /// Makes the newest version but `gone` the current one.
-    fn promote(
+    async fn promote(
         &self,
         place: &Place,
         gone: VersionId,
@@ -376,10 +438,11 @@ impl<E: Env> Engine<E> {
         changes: &mut Vec<Change>,
     ) -> Result<(), EngineError> {
         let current_key = keys::object(place.bucket, &place.key);
-        let next = self.newest_version(place, Some(gone)).filter(|(_, head)| !head.is_delete_marker);
+        let next = self.newest_version(place, Some(gone)).await?;
+        let next = next.filter(|(_, head)| !head.is_delete_marker);
         match next {
             Some((id, _)) => {
-                if let Some(meta) = self.version_meta(place, id)? {
+                if let Some(meta) = self.version_meta(place, id).await? {
                     // The row from before versioning, when that is what goes, is replaced by this one.
                     changes.retain(|change| !matches!(change, Change::Delete { key } if *key == current_key));
                     let meta = codec::encode(&meta);

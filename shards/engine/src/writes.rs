@@ -28,7 +28,7 @@ pub(crate) struct Newest {
 }
 
 impl<E: Env> Engine<E> {
-    /// The newest sequenced state of a row, visible or not.
+    /// The newest sequenced state of a row that is held in memory, visible or not.
     pub(crate) fn newest(&self, pg: PgId, row_key: &[u8]) -> Result<Newest, EngineError> {
         self.0.store.newest(pg, row_key, |row, pending| {
             Ok(Newest { meta: row.map(decode_row).transpose()?, pending })
@@ -70,6 +70,7 @@ impl<E: Env> Engine<E> {
         let _in_flight = self.begin_write(place.bucket)?;
         self.admit_row()?;
         let row_key = keys::object(place.bucket, &place.key);
+        let _held = self.0.store.resolve(place.pg, &[&row_key]).await?;
         let mut newest = self.newest(place.pg, &row_key)?;
         Self::judge(&mut newest, condition).await?;
         let hlc = self.0.store.next_hlc();
@@ -110,6 +111,7 @@ impl<E: Env> Engine<E> {
         let DeleteObject { place, condition } = call;
         let _in_flight = self.begin_write(place.bucket)?;
         let row_key = keys::object(place.bucket, &place.key);
+        let _held = self.0.store.resolve(place.pg, &[&row_key]).await?;
         let mut newest = self.newest(place.pg, &row_key)?;
         Self::judge(&mut newest, condition).await?;
         let Some(meta) = newest.meta else {
@@ -160,12 +162,13 @@ impl<E: Env> Engine<E> {
         let first = keys::object(call.bucket, b"");
         for pg in self.0.store.pgs() {
             let mut empty = true;
-            self.0.store.scan(pg, Bound::Included(&first), |row, _| {
+            let scan = self.0.store.scan_rows(pg, Bound::Included(&first), |row, _| {
                 empty = !keys::bucket_and_kind(row).is_some_and(|(bucket, kind)| {
                     bucket == call.bucket && matches!(kind, keys::kind::OBJECT | keys::kind::VERSION)
                 });
                 ControlFlow::Break(())
             });
+            scan.await?;
             if !empty {
                 return Ok(false);
             }
@@ -182,13 +185,14 @@ impl<E: Env> Engine<E> {
         let first = call.bucket.0.to_be_bytes();
         for pg in self.0.store.pgs() {
             let mut dead: Vec<Box<[u8]>> = Vec::new();
-            self.0.store.scan(pg, Bound::Included(&first), |row_key, _| {
+            let scan = self.0.store.scan_rows(pg, Bound::Included(&first), |row_key, _| {
                 if !row_key.starts_with(&first) {
                     return ControlFlow::Break(());
                 }
                 dead.push(row_key.into());
                 ControlFlow::Continue(())
             });
+            scan.await?;
             self.drop_rows(pg, &dead).await?;
         }
         Ok(())
@@ -201,7 +205,7 @@ impl<E: Env> Engine<E> {
     /// When the log fails or a row cannot be read.
     pub async fn sweep(&self, exists: impl Fn(BucketId) -> bool) -> Result<(), EngineError> {
         for pg in self.0.store.pgs() {
-            let dead = self.garbage(pg, &exists);
+            let dead = self.garbage(pg, &exists).await?;
             self.drop_rows(pg, &dead).await?;
         }
         Ok(())
@@ -211,21 +215,26 @@ impl<E: Env> Engine<E> {
         /// Rows dropped by one record, so that no record outgrows a frame.
         const ROWS_PER_RECORD: usize = 1_000;
         for rows in rows.chunks(ROWS_PER_RECORD) {
+            let _held = self.0.store.resolve(pg, rows).await?;
             let changes = rows.iter().map(|row| Change::Delete { key: row.clone() }).collect();
             self.0.store.commit(pg, changes)?.wait().await?;
         }
         Ok(())
     }
 
-    fn garbage(&self, pg: PgId, exists: &impl Fn(BucketId) -> bool) -> Vec<Box<[u8]>> {
+    async fn garbage(
+        &self,
+        pg: PgId,
+        exists: &impl Fn(BucketId) -> bool,
+    ) -> Result<Vec<Box<[u8]>>, EngineError> {
         let mut owners = std::collections::BTreeSet::new();
         let mut parts: Vec<(keys::UploadId, Box<[u8]>)> = Vec::new();
         let mut dead: Vec<Box<[u8]>> = Vec::new();
-        self.0.store.scan(pg, Bound::Unbounded, |row_key, row| {
+        let scan = self.0.store.scan_rows(pg, Bound::Unbounded, |row_key, row| {
             match keys::bucket_and_kind(row_key) {
                 Some((bucket, _)) if !exists(bucket) => dead.push(row_key.into()),
                 Some((_, keys::kind::OBJECT | keys::kind::VERSION)) => {
-                    owners.extend(table_of(&row.meta).map(|table| table.id))
+                    owners.extend(table_of(row.meta).map(|table| table.id))
                 }
                 Some((bucket, keys::kind::UPLOAD)) => {
                     owners.extend(keys::upload_parts_of(bucket, row_key).map(|(_, id)| id));
@@ -237,8 +246,9 @@ impl<E: Env> Engine<E> {
             }
             ControlFlow::Continue(())
         });
+        scan.await?;
         dead.extend(parts.into_iter().filter(|(id, _)| !owners.contains(id)).map(|(_, row)| row));
-        dead
+        Ok(dead)
     }
 }
 

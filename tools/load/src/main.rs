@@ -17,6 +17,7 @@ mod limits;
 mod options;
 mod random;
 mod restart;
+mod scale;
 mod server;
 mod worker;
 
@@ -32,6 +33,8 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
   restart             fill a log with 1 GiB, kill, time the replay
   index [--objects N] [--before PATH]
                       fill with objects of 1 KiB, time restarts from the log and from runs
+  scale --objects N [--object-bytes B] [--memory SIZE] [--index-memory SIZE]
+                      starts and CPU per operation of a store filled before by examples/fill.rs, its directory --data
   limits              memory under load, and 10,000 idle connections
   fault-disk          a disk that fails under the server: errors, short transfers, slowness, no space, gone
   devices             a store on loop devices: kills, and every device that has to be refused
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         "restart" => restart::run(&options),
         "index" => index::run(&options),
         "limits" => limits::run(&options),
+        "scale" => scale::run(&options),
         "devices" => devices::run(&options),
         "fault-disk" => faults::run(&options),
         other => {

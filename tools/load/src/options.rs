@@ -13,6 +13,12 @@ pub struct Options {
     pub before: Option<PathBuf>,
     /// Objects of an index run.
     pub objects: u64,
+    /// Size of an object of a scale run.
+    pub object_bytes: u64,
+    /// Memory of the server of a scale run.
+    pub memory: String,
+    /// Memory of its index.
+    pub index_memory: Option<String>,
     /// Kills of a crash run.
     pub kills: u64,
     /// What chance depends on.
@@ -31,6 +37,9 @@ impl Options {
             binary: "stria".into(),
             before: None,
             objects: 1_000_000,
+            object_bytes: 1024,
+            memory: "8G".to_owned(),
+            index_memory: None,
             kills: 20,
             seed,
             data: std::env::temp_dir().join("stria-load"),
@@ -41,6 +50,9 @@ impl Options {
             match name.as_str() {
                 "--binary" => options.binary = value.into(),
                 "--before" => options.before = Some(value.into()),
+                "--object-bytes" => options.object_bytes = number()?,
+                "--memory" => options.memory.clone_from(value),
+                "--index-memory" => options.index_memory = Some(value.clone()),
                 "--objects" => options.objects = number()?,
                 "--data" => options.data = value.into(),
                 "--kills" => options.kills = number()?,

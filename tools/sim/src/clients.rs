@@ -13,7 +13,9 @@ use std::{
 use bytes::Bytes;
 use stria_base::{DataId, PgId};
 use stria_env::Env;
-use stria_store::{BodyRef, BodyWriter, Change, ExtentBody, NewBody, Row, Store, StoreError, read_extents};
+use stria_store::{
+    BodyRef, BodyWriter, Change, ExtentBody, NewBody, Resolved, Row, Store, StoreError, read_extents,
+};
 
 use crate::{
     model::{Key, Model},
@@ -77,7 +79,14 @@ impl Life {
         &self.node.stores[usize::from(core)]
     }
 
-    /// Sequences `changes` and waits; what was told is told to the model. Whether it was acknowledged.
+    /// Brings rows into memory for a change of them.
+    async fn hold(&self, core: u16, pg: PgId, keys: &[u16]) -> Result<Resolved<SimEnv>, StoreError> {
+        let keys: Vec<Box<[u8]>> = keys.iter().map(|key| row_key(*key)).collect();
+        self.store(core).resolve(pg, &keys).await
+    }
+
+    /// Sequences `changes` of rows that are held, and waits; what was told is told to the model. Whether it was
+    /// acknowledged.
     async fn commit(
         &self,
         core: u16,
@@ -97,7 +106,8 @@ impl Life {
         for (key, value) in modelled {
             let number = value.map_or(0, |value| value.id);
             self.frames.borrow_mut().insert(key, (number, info.frame));
-            let seen = self.see(core, key);
+            // A row that cannot be read tells nothing.
+            let Ok(seen) = self.see(core, key).await else { continue };
             assert!(
                 seen.as_ref().is_none_or(|(_, row)| row.seq >= info.pg_seq),
                 "an acknowledged write is not visible"
@@ -107,8 +117,9 @@ impl Life {
     }
 
     /// The visible row of a key, told to the model.
-    pub(crate) fn see(&self, core: u16, key: Key) -> Option<(Value, Row)> {
-        let row = self.store(core).row(key.0, &row_key(key.1), |row| row.cloned());
+    pub(crate) async fn see(&self, core: u16, key: Key) -> Result<Option<(Value, Row)>, StoreError> {
+        let _held = self.hold(core, key.0, &[key.1]).await?;
+        let row = self.store(core).row(key.0, &row_key(key.1), |row| row.map(|row| row.to_row()));
         let value = row.as_ref().map(|row| {
             Value::decode(&row.meta).unwrap_or_else(|| panic!("metadata of {key:?} is not what was put"))
         });
@@ -117,12 +128,16 @@ impl Life {
         if let Some(row) = &row {
             model.stamp(key.0, row.hlc);
         }
-        value.zip(row)
+        Ok(value.zip(row))
     }
 
     /// Reads a key and its body, and judges every byte.
     pub(crate) async fn read(&self, core: u16, key: Key) {
-        let Some((value, row)) = self.see(core, key) else { return };
+        let (value, row) = match self.see(core, key).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return,
+            Err(error) => return self.excuse_row(&error),
+        };
         let store = self.store(core);
         match &row.body {
             BodyRef::None => assert_eq!(value.bytes, 0, "{key:?} has lost its body"),
@@ -155,6 +170,16 @@ impl Life {
             at += bytes.len() as u64;
         }
         Ok(())
+    }
+
+    /// Whether a row that could not be read is explained by what was done to the drives.
+    fn excuse_row(&self, error: &StoreError) {
+        let excused = match error {
+            StoreError::NoBuffer => self.plan.refuse_buffers > 0,
+            StoreError::Io { .. } => self.plan.faults.read_error_one_in > 0,
+            _ => false,
+        };
+        assert!(excused, "reading a row: {error}");
     }
 
     /// Whether a failed read is explained by what was done to the drives.
@@ -196,7 +221,10 @@ impl Life {
             _ => Vec::new(),
         };
         let put = Change::Put { key: row_key(key.1), meta: value.encode(), body };
-        let done = self.commit(core, key.0, vec![put], vec![(key, Some(value))]).await;
+        let done = match self.hold(core, key.0, &[key.1]).await {
+            Ok(_held) => self.commit(core, key.0, vec![put], vec![(key, Some(value))]).await,
+            Err(error) => Err(error),
+        };
         // Failed: it may be there after a restart, so its space is not given back before.
         if done.is_err() && !self.store(core).is_failed() {
             self.store(core).release(space);
@@ -265,8 +293,8 @@ impl Life {
     /// The newest body in extents of a key, to be named by a row of another number.
     fn renamed_body(&self, core: u16, (pg, key): Key) -> Option<(Value, NewBody)> {
         let (mut value, body) = self.store(core).newest(pg, &row_key(key), |row, _| {
-            row.and_then(|row| match &row.body {
-                BodyRef::Extents(body) => Value::decode(&row.meta).map(|value| (value, body.clone())),
+            row.and_then(|row| match row.body() {
+                BodyRef::Extents(body) => Value::decode(row.meta).map(|value| (value, body)),
                 _ => None,
             })
         })?;
@@ -277,6 +305,7 @@ impl Life {
     /// Only metadata changes: the body, in extents, stays.
     async fn update_meta(&self, core: u16) -> Result<(), StoreError> {
         let Some(key) = self.key_of(core) else { return Ok(()) };
+        let _held = self.hold(core, key.0, &[key.1]).await?;
         let Some((value, body)) = self.renamed_body(core, key) else { return Ok(()) };
         let put = Change::Put { key: row_key(key.1), meta: value.encode(), body };
         self.commit(core, key.0, vec![put], vec![(key, Some(value))]).await
@@ -289,6 +318,7 @@ impl Life {
         if to == from || to % self.plan.pg_count != pg.0 {
             return self.update_meta(core).await;
         }
+        let _held = self.hold(core, pg, &[from, to]).await?;
         let Some((value, body)) = self.renamed_body(core, (pg, from)) else { return Ok(()) };
         let mut changes = vec![
             Change::Put { key: row_key(to), meta: value.encode(), body },
@@ -302,12 +332,14 @@ impl Life {
 
     pub(crate) async fn delete_key(&self, key: Key) -> Result<(), StoreError> {
         let core = key.0.owner(self.node.cores()).0;
+        let _held = self.hold(core, key.0, &[key.1]).await?;
         let delete = Change::Delete { key: row_key(key.1) };
         self.commit(core, key.0, vec![delete], vec![(key, None)]).await
     }
 
     async fn delete(&self, core: u16) -> Result<(), StoreError> {
         let Some(key) = self.key_of(core) else { return Ok(()) };
+        let _held = self.hold(core, key.0, &[key.1]).await?;
         let delete = Change::Delete { key: row_key(key.1) };
         self.commit(core, key.0, vec![delete], vec![(key, None)]).await
     }
@@ -332,32 +364,61 @@ impl Life {
             changes.push(Change::Put { key: row_key(key), meta: value.encode(), body });
             modelled.push(((pg, key), Some(value)));
         }
+        let keys: Vec<u16> = modelled.iter().map(|(key, _)| key.1).collect();
+        let _held = self.hold(core, pg, &keys).await?;
         self.commit(core, pg, changes, modelled).await
     }
 
-    /// The visible rows of a PG, now.
-    pub(crate) fn rows_of(&self, pg: PgId) -> BTreeMap<Key, Value> {
+    /// The visible rows of a PG.
+    pub(crate) async fn rows_of(&self, pg: PgId) -> Result<BTreeMap<Key, Value>, StoreError> {
         let mut found = BTreeMap::new();
         let mut last: Option<Box<[u8]>> = None;
-        self.node.store_of(pg).scan(pg, Bound::Unbounded, |key, row| {
+        let scan = self.node.store_of(pg).scan_rows(pg, Bound::Unbounded, |key, row| {
             assert!(last.as_deref().is_none_or(|last| last < key), "rows out of order");
             last = Some(key.into());
             let number = u16::from_be_bytes(key.try_into().expect("our keys have two bytes"));
-            let value = Value::decode(&row.meta)
+            let value = Value::decode(row.meta)
                 .unwrap_or_else(|| panic!("metadata of key {number} is not what was put"));
             found.insert((pg, number), value);
             ControlFlow::Continue(())
         });
-        found
+        scan.await?;
+        Ok(found)
     }
 
-    fn scan(&self, core: u16) {
+    /// As [`Life::rows_of`], where nothing fails.
+    pub(crate) fn rows_now(self: &Rc<Self>, pg: PgId) -> BTreeMap<Key, Value> {
+        let life = self.clone();
+        let rows = self.world().run(async move { life.rows_of(pg).await }).expect("reading ends");
+        rows.unwrap_or_else(|error| panic!("rows of PG {}: {error}", pg.0))
+    }
+
+    /// The visible row of a key, where nothing fails.
+    pub(crate) fn row_now(self: &Rc<Self>, key: Key) -> Option<Row> {
+        let store = self.node.store_of(key.0).clone();
+        let row = self.world().run(async move {
+            let row_key = row_key(key.1);
+            let _held = store.resolve(key.0, &[&row_key]).await?;
+            Ok::<_, StoreError>(store.row(key.0, &row_key, |row| row.map(|row| row.to_row())))
+        });
+        row.expect("reading ends").unwrap_or_else(|error| panic!("row {key:?}: {error}"))
+    }
+
+    async fn scan(&self, core: u16) {
         let pgs: Vec<PgId> = self.store(core).pgs().collect();
         if pgs.is_empty() {
             return;
         }
         let pg = self.rng(|rng| *rng.pick(&pgs));
-        self.model.borrow().scanned(core, pg, &self.rows_of(pg));
+        let before = self.store(core).published_seq(pg);
+        match self.rows_of(pg).await {
+            // Of a paged PG it takes several steps: the model knows what is there at one instant.
+            Ok(rows) if self.store(core).published_seq(pg) == before => {
+                self.model.borrow().scanned(core, pg, &rows);
+            }
+            Ok(_) => {}
+            Err(error) => self.excuse_row(&error),
+        }
     }
 
     /// A client: operations until none are left.
@@ -374,7 +435,7 @@ impl Life {
                 65..=68 => self.update_meta(core).await,
                 69..=71 => self.move_body(core).await,
                 72..=76 => {
-                    self.scan(core);
+                    self.scan(core).await;
                     Ok(())
                 }
                 _ => {
@@ -394,10 +455,12 @@ impl Life {
     fn excuse_write(&self, core: u16, error: &StoreError) {
         let faults = &self.plan.faults;
         let faulty = faults.write_error_one_in > 0 || faults.flush_error_one_in > 0;
+        let hard_to_read = faults.read_error_one_in > 0;
         let excused = match error {
             StoreError::Full => self.plan.is_small,
             StoreError::NoBuffer => self.plan.refuse_buffers > 0,
-            StoreError::Failed | StoreError::Io { .. } => faulty,
+            StoreError::Io { .. } => faulty || hard_to_read,
+            StoreError::Failed => faulty,
             StoreError::ReadOnly { pg } => self.node.needs_repair(*pg),
             _ => false,
         };

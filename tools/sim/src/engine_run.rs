@@ -43,6 +43,8 @@ pub struct EngineModel {
     pub objects: BTreeMap<(BucketId, usize), Object>,
     /// Keys with a write in flight, and what it would leave.
     pub in_flight: BTreeMap<(BucketId, usize), Vec<Option<Object>>>,
+    /// Calls begun for each key in this life.
+    pub begun: BTreeMap<(BucketId, usize), u64>,
     /// Uploads that were neither completed nor aborted for certain.
     pub uploads: BTreeSet<UploadId>,
     /// The bucket with versions.
@@ -53,6 +55,28 @@ pub struct EngineModel {
     pub acked: u64,
     /// Events owed in this life.
     pub events: u64,
+}
+
+impl EngineModel {
+    /// A call for a key begins.
+    pub fn begin(&mut self, at: (BucketId, usize)) {
+        self.in_flight.insert(at, Vec::new());
+        *self.begun.entry(at).or_insert(0) += 1;
+    }
+
+    /// Calls begun for a key.
+    #[must_use]
+    pub fn calls(&self, at: (BucketId, usize)) -> u64 {
+        self.begun.get(&at).copied().unwrap_or(0)
+    }
+
+    /// Keys nobody is calling for, with the number of calls so far.
+    #[must_use]
+    pub fn quiet_keys(&self) -> BTreeSet<((BucketId, usize), u64)> {
+        let keys = BUCKETS.into_iter().flat_map(|bucket| (0..KEYS.len()).map(move |key| (bucket, key)));
+        let quiet = keys.filter(|at| !self.in_flight.contains_key(at));
+        quiet.map(|at| (at, self.calls(at))).collect()
+    }
 }
 
 /// Runs one seed with about `ops` operations.
@@ -160,7 +184,12 @@ fn check_restart(life: &Rc<EngineLife>) {
     model.in_flight.clear();
     drop(model);
     life.world().run(life.clone().check_versions_after_restart()).expect("looking ends");
-    life.check_orphans();
+    check_orphans(life);
+}
+
+fn check_orphans(life: &Rc<EngineLife>) {
+    let checking = life.clone();
+    life.world().run(async move { checking.check_orphans().await }).expect("reading ends");
 }
 
 fn live(machine: &Machine, plan: &Plan, life: &Rc<EngineLife>, last: bool) {
@@ -184,7 +213,7 @@ fn live(machine: &Machine, plan: &Plan, life: &Rc<EngineLife>, last: bool) {
         // Parts of replaced objects are dropped behind the answer, late parts end as they must.
         let env = life.node.envs[0].clone();
         world.run(async move { env.sleep(1_000_000_000).await }).expect("time passes");
-        life.check_orphans();
+        check_orphans(life);
     }
     if last {
         let purging = life.clone();
@@ -236,10 +265,11 @@ async fn purge(life: &Rc<EngineLife>) {
     life.model.borrow_mut().objects.retain(|(b, _), _| *b != bucket);
     for engine in &life.engines {
         for pg in engine.store().pgs() {
-            engine.store().scan(pg, std::ops::Bound::Unbounded, |key, _| {
+            let scan = engine.store().scan_rows(pg, std::ops::Bound::Unbounded, |key, _| {
                 assert!(!key.starts_with(&bucket.0.to_be_bytes()), "a purged bucket still has rows");
                 std::ops::ControlFlow::Continue(())
             });
+            scan.await.unwrap_or_else(|error| panic!("rows of PG {}: {error}", pg.0));
         }
     }
 }

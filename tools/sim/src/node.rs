@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use stria_base::{PgId, VolumeId};
 use stria_store::{
-    LogSegment, PgRows, PgState, ReplayReport, Store, StoreConfig, StoreError, VolumeIdentity, Volumes,
-    format_volume_sized, replay,
+    Budget, LogSegment, PgRows, PgState, ReplayReport, Store, StoreConfig, StoreError, VolumeIdentity,
+    Volumes, format_volume_sized, replay_within,
 };
 
 use crate::world::{SimDisk, SimEnv, World};
@@ -107,14 +107,14 @@ impl Node {
         Ok(())
     }
 
-    /// Rows that name the same space, as a text.
+    /// Rows in memory that name the same space, as a text.
     #[must_use]
     pub fn shared_space(&self) -> String {
         let mut named: Vec<(stria_store::Extent, PgId, Vec<u8>, u64)> = Vec::new();
         for store in &self.stores {
-            for pg in store.pgs() {
+            for pg in store.pgs().filter(|pg| store.is_resident(*pg)) {
                 store.scan(pg, std::ops::Bound::Unbounded, |key, row| {
-                    if let stria_store::BodyRef::Extents(body) = &row.body {
+                    if let stria_store::BodyRef::Extents(body) = row.body() {
                         named.extend(body.extents.iter().map(|e| (*e, pg, key.to_vec(), row.seq)));
                     }
                     std::ops::ControlFlow::Continue(())
@@ -206,7 +206,8 @@ pub async fn open(machine: Machine, config: StoreConfig) -> Result<Node, StoreEr
         let disks: Vec<(VolumeId, SimDisk)> =
             (0..count).map(|index| (VolumeId(index as u16), machine.disks[index].reopened())).collect();
         let mine = disks.iter().filter(|(id, _)| usize::from(id.owner(config.cores).0) == core).cloned();
-        let replayed = replay(env, STORE_UUID, mine.collect()).await?;
+        let budget = Budget { cores: config.cores, index_bytes_max: config.index_bytes_max };
+        let replayed = replay_within(env, STORE_UUID, mine.collect(), budget).await?;
         is_settled &= replayed.is_settled(config.cores);
         for pg in replayed.pgs {
             rows.entry(pg.pg.owner(config.cores).0).or_default().push(pg);
@@ -225,7 +226,7 @@ pub async fn open(machine: Machine, config: StoreConfig) -> Result<Node, StoreEr
         node.stores.push(Store::open(env, config, volumes, mine, rows, is_settled).await?);
     }
     for store in &node.stores {
-        for (volume, extents) in store.extents_in_use() {
+        for (volume, extents) in store.extents_in_use().await? {
             if let Err(error) = node.owner_of(volume).adopt(volume, &extents) {
                 panic!("{error}: {}", node.shared_space());
             }

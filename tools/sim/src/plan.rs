@@ -53,6 +53,8 @@ pub struct Plan {
     pub checkpoint_log_bytes: u64,
     /// Whether any is written while the node runs.
     pub checkpoints: bool,
+    /// Memory of the index of one core, bytes.
+    pub index_bytes_max: u64,
     /// Whether checkpoints are also written when none is due.
     pub checkpoints_eagerly: bool,
     /// Whether the log is cleaned.
@@ -103,6 +105,7 @@ impl Plan {
             lives,
             ops: (ops / u64::from(lives)).max(5),
             checkpoint_log_bytes: rng.between(segment_bytes / 32, 2 * segment_bytes),
+            index_bytes_max: *rng.pick(&[0, 300, 3_000, 30_000, 1 << 30]),
             checkpoints: true,
             checkpoints_eagerly: rng.chance(2, 3),
             cleans_eagerly: rng.chance(2, 5),
@@ -178,6 +181,7 @@ impl Plan {
             sync: self.sync,
             flush_method: self.flush_method,
             checkpoint_log_bytes: self.checkpoint_log_bytes,
+            index_bytes_max: self.index_bytes_max,
         }
     }
 }

@@ -27,6 +27,7 @@ fn config(cores: u16) -> StoreConfig {
         pg_count: 4,
         sync: SyncPolicy::Always,
         flush_method: FlushMethod::Durable,
+        index_bytes_max: u64::MAX,
         checkpoint_log_bytes: 1 << 20,
     }
 }
@@ -103,10 +104,11 @@ fn a_full_volume_opens_again_and_again_with_its_bodies() {
         node = up(&machine, 1);
     }
     for number in 1..=written {
-        let body = node.stores[0].row(PgId(0), &number.to_be_bytes(), |row| match row.map(|row| &row.body) {
-            Some(BodyRef::Extents(body)) => body.clone(),
-            other => panic!("body {number} is {other:?}"),
-        });
+        let body =
+            node.stores[0].row(PgId(0), &number.to_be_bytes(), |row| match row.map(|row| row.body()) {
+                Some(BodyRef::Extents(body)) => body,
+                other => panic!("body {number} is {other:?}"),
+            });
         let volumes = node.volumes[0].clone();
         let bytes = run(&machine, async move { read_extents(&volumes, &body, 0, 500_000).await });
         assert!(is_body(number, 0, &bytes.expect("it verifies")));
@@ -119,7 +121,7 @@ fn rot_is_reported_by_the_pgs_new_owner() {
     let machine = machine(100);
     let node = up(&machine, 1);
     put(&machine, &node, 1, b"k", 1).expect("no faults");
-    let place = node.store_of(PgId(1)).row(PgId(1), b"k", |row| match row.map(|row| &row.body) {
+    let place = node.store_of(PgId(1)).row(PgId(1), b"k", |row| match row.map(|row| row.body()) {
         Some(BodyRef::Inline(inline)) => inline.offset,
         other => panic!("{other:?}"),
     });

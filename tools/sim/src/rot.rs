@@ -13,7 +13,7 @@ use stria_base::{PgId, VolumeId};
 use stria_store::{BodyRef, Extent, StoreError, SyncPolicy};
 
 use crate::{
-    clients::{Life, row_key},
+    clients::Life,
     model::{End, Key},
     node::Node,
     plan::CORES_MAX,
@@ -166,24 +166,29 @@ fn clean_all(run: &Run, node: &Node) {
 fn stays(run: &mut Run, node: &Node, cores: u16) {
     let pg_count = run.plan.pg_count;
     let pgs = || (0..pg_count).map(PgId);
-    let before: Vec<_> = pgs().map(|pg| (node.needs_repair(pg), rows(node, pg))).collect();
+    let before: Vec<_> = pgs().map(|pg| (node.needs_repair(pg), rows(run, node, pg))).collect();
     checkpoint_all(run, node);
     clean_all(run, node);
     let mut end = run.crash();
     let node = run.bring_up(cores, &mut end);
     for (pg, (needs_repair, rows_before)) in pgs().zip(before) {
         assert_eq!(node.needs_repair(pg), needs_repair, "PG {} needs repair", pg.0);
-        assert_eq!(rows(&node, pg), rows_before, "rows of PG {}", pg.0);
+        assert_eq!(rows(run, &node, pg), rows_before, "rows of PG {}", pg.0);
     }
 }
 
-fn rows(node: &Node, pg: PgId) -> Vec<(Box<[u8]>, u64)> {
-    let mut found = Vec::new();
-    node.store_of(pg).scan(pg, std::ops::Bound::Unbounded, |key, row| {
-        found.push((key.into(), row.seq));
-        std::ops::ControlFlow::Continue(())
+fn rows(run: &Run, node: &Node, pg: PgId) -> Vec<(Box<[u8]>, u64)> {
+    let store = node.store_of(pg).clone();
+    let found = run.world().run(async move {
+        let mut found = Vec::new();
+        let scan = store.scan_rows(pg, std::ops::Bound::Unbounded, |key, row| {
+            found.push((key.into(), row.seq));
+            std::ops::ControlFlow::Continue(())
+        });
+        scan.await?;
+        Ok::<_, StoreError>(found)
     });
-    found
+    found.expect("reading ends").unwrap_or_else(|error| panic!("rows of PG {}: {error}", pg.0))
 }
 
 /// Some more operations, to their end.
@@ -208,18 +213,18 @@ pub(crate) struct Victim {
 }
 
 /// An acknowledged write to hurt: after a crash one that a later durable frame proves.
-pub(crate) fn victim(run: &Run, life: &Life, crash: bool, in_extents: bool) -> Option<Victim> {
+pub(crate) fn victim(run: &Run, life: &Rc<Life>, crash: bool, in_extents: bool) -> Option<Victim> {
     let mut found = Vec::new();
     for pg in (0..run.plan.pg_count).map(PgId) {
-        for (key, value) in life.rows_of(pg) {
+        for (key, value) in life.rows_now(pg) {
             let place = if in_extents {
-                life.node.store_of(pg).row(pg, &row_key(key.1), |row| match row.map(|row| &row.body) {
+                match life.row_now(key).map(|row| row.body) {
                     Some(BodyRef::Extents(body)) => body
                         .extents
                         .first()
                         .map(|extent| (extent.volume, extent.offset, (body.bytes as u32).min(extent.bytes))),
                     _ => None,
-                })
+                }
             } else {
                 life.inline_place(key).filter(|_| !crash || is_proven(life, key, value.id))
             };
@@ -246,7 +251,7 @@ fn keep_last_of_segments(found: &mut Vec<Victim>, segment_log2: u32) {
     found.retain(|victim| last[&segment(victim)] == victim.offset);
 }
 
-fn is_proven(life: &Life, key: Key, id: u64) -> bool {
+fn is_proven(life: &Rc<Life>, key: Key, id: u64) -> bool {
     let core = key.0.owner(life.node.cores()).0;
     let high = life.frame_high.borrow().get(&core).copied().unwrap_or(0);
     match life.frames.borrow().get(&key) {

@@ -21,11 +21,14 @@ impl Node {
     pub async fn scrub(&self) -> Result<(), StoreError> {
         for store in &self.stores {
             store.scrub_light().await?;
-            for window in store.space_windows() {
+            'windows: for window in store.space_windows() {
                 store.begin_space_check(window);
                 let mut named = Vec::new();
                 for other in &self.stores {
-                    named.push(other.named_space(window).await?);
+                    match other.named_space(window).await {
+                        Err(StoreError::Corrupt { .. }) => break 'windows,
+                        space => named.push(space?),
+                    }
                 }
                 store.end_space_check(window, named);
             }
@@ -84,12 +87,17 @@ pub(crate) fn run(run: &mut Run, node: Node) {
     pass(run, &life.node);
     let found = life.node.new_damage();
     assert!(found.iter().any(|one| one.kind == kind && one.volume == volume), "missed {kind:?}: {found:?}");
-    let repairs =
-        matches!(kind, DamageKind::Superblock | DamageKind::Map | DamageKind::Manifest | DamageKind::Run);
+    // Rows that are left to their runs are nowhere else.
+    let is_kept = |one: &Damage| one.pg.is_none_or(|pg| life.node.store_of(pg).is_resident(pg));
+    let repairs = match kind {
+        DamageKind::Superblock | DamageKind::Map | DamageKind::Manifest => true,
+        DamageKind::Run => found.iter().all(is_kept),
+        _ => false,
+    };
     let of_kind = |one: &&Damage| one.kind == kind;
     assert!(found.iter().filter(of_kind).all(|one| one.is_repaired == repairs), "{found:?}");
     // Whatever is written next may take it; and a full drive may have no room for a new run.
-    if kind == DamageKind::SpaceFree || run.plan.is_small {
+    if kind == DamageKind::SpaceFree || run.plan.is_small || (kind == DamageKind::Run && !repairs) {
         return;
     }
     rot::checkpoint_all(run, &life.node);

@@ -142,7 +142,7 @@ impl Run {
         let mut found: BTreeMap<Key, Value> = BTreeMap::new();
         for pg in (0..self.plan.pg_count).map(PgId) {
             assert!(!hurt_bodies.is_empty() || !node.needs_repair(pg), "PG {} fell to no fault", pg.0);
-            found.append(&mut life.rows_of(pg));
+            found.append(&mut life.rows_now(pg));
         }
         if end == End::MayLoseSuffix {
             self.model.borrow_mut().forget_stamps();
@@ -279,10 +279,11 @@ impl Run {
     }
 
     /// While nobody writes, space is what the rows name and nothing else.
-    fn check_space(&self, life: &Life) {
+    fn check_space(&self, life: &Rc<Life>) {
         let node = &life.node;
         // One being written holds space nobody names yet.
         let world = self.world().clone();
+        let named = named_bytes(&world, node);
         world.run_until(|| {
             let is_checkpointing = node.stores.iter().any(|store| store.is_checkpointing());
             !is_checkpointing && !life.is_scrubbing.get()
@@ -292,7 +293,7 @@ impl Run {
         if failed || self.plan.sync != SyncPolicy::Always {
             return;
         }
-        let (used, named) = space(node, self.plan.segment_log2);
+        let used = used_bytes(node, self.plan.segment_log2);
         assert_eq!(used, named, "bytes of extents in use and bytes that rows name");
     }
 
@@ -323,7 +324,8 @@ impl Run {
             Err(StoreError::Full) if self.plan.is_small => return,
             Err(error) => panic!("deleting everything failed: {error}"),
         }
-        let (used, named) = space(&life.node, self.plan.segment_log2);
+        let used = used_bytes(&life.node, self.plan.segment_log2);
+        let named = named_bytes(self.world(), &life.node);
         assert_eq!((used, named), (0, 0), "bytes of extents in use and named after deleting everything");
         for store in &life.node.stores {
             let stats = store.stats();
@@ -338,25 +340,42 @@ impl Run {
     }
 }
 
-/// Bytes of extents taken, and bytes of extents named by rows.
-fn space(node: &Node, segment_log2: u32) -> (u64, u64) {
+/// Bytes of extents taken for bodies.
+fn used_bytes(node: &Node, segment_log2: u32) -> u64 {
     // What a core withholds may lie on another core's volume: only the sums agree.
-    let (mut used, mut given_up, mut named) = (0, 0, 0);
-    for store in &node.stores {
-        let stats = store.stats();
-        used += stats.volume_bytes - stats.free_bytes - (stats.log_segments << segment_log2);
-        given_up += stats.checkpoints.run_bytes + stats.withheld_bytes;
-        let in_use = store.extents_in_use().into_values();
-        let extents = in_use.flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));
-        named += extents.map(|extent| u64::from(extent.bytes)).sum::<u64>();
+    let (mut taken, mut others) = (0, 0);
+    for stats in node.stores.iter().map(stria_store::Store::stats) {
+        taken += stats.volume_bytes - stats.free_bytes - (stats.log_segments << segment_log2);
+        others += stats.checkpoints.run_bytes + stats.withheld_bytes;
     }
-    (used - given_up, named)
+    taken - others
+}
+
+/// Bytes of extents that rows name, while nobody writes.
+fn named_bytes(world: &Rc<World>, node: &Node) -> u64 {
+    let stores = node.stores.clone();
+    let named = world.run(async move {
+        let mut named = 0;
+        for store in stores {
+            let in_use = loop {
+                match store.extents_in_use().await {
+                    Err(StoreError::NoBuffer | StoreError::Io { .. }) => {}
+                    in_use => break in_use?,
+                }
+            };
+            let extents =
+                in_use.into_values().flat_map(|in_use| in_use.sure.into_iter().chain(in_use.suspect));
+            named += extents.map(|extent| u64::from(extent.bytes)).sum::<u64>();
+        }
+        Ok::<u64, StoreError>(named)
+    });
+    named.expect("reading ends").unwrap_or_else(|error| panic!("space that rows name: {error}"))
 }
 
 impl Life {
     async fn delete_everything(&self) -> Result<(), StoreError> {
         for pg in (0..self.plan.pg_count).map(PgId) {
-            let keys: Vec<Key> = self.rows_of(pg).into_keys().collect();
+            let keys: Vec<Key> = self.rows_of(pg).await?.into_keys().collect();
             for key in keys {
                 self.delete_patiently(key).await?;
             }
@@ -388,11 +407,10 @@ impl Life {
     }
 
     /// A visible row's place in a log, when its body is inline.
-    pub(crate) fn inline_place(&self, key: Key) -> Option<(stria_base::VolumeId, u64, u32)> {
-        let row_key = crate::clients::row_key(key.1);
-        self.node.store_of(key.0).row(key.0, &row_key, |row| match row.map(|row| &row.body) {
-            Some(BodyRef::Inline(inline)) => Some((inline.volume, inline.offset, inline.bytes)),
+    pub(crate) fn inline_place(self: &Rc<Self>, key: Key) -> Option<(stria_base::VolumeId, u64, u32)> {
+        match self.row_now(key)?.body {
+            BodyRef::Inline(inline) => Some((inline.volume, inline.offset, inline.bytes)),
             _ => None,
-        })
+        }
     }
 }

@@ -74,9 +74,9 @@ pub async fn rows(node: &Node) -> Rows {
             store.scan(pg, std::ops::Bound::Unbounded, |key, row| {
                 let key = u16::from_be_bytes(key.try_into().expect("our keys have two bytes"));
                 let value =
-                    Value::decode(&row.meta).unwrap_or_else(|| panic!("metadata of {key} is not ours"));
+                    Value::decode(row.meta).unwrap_or_else(|| panic!("metadata of {key} is not ours"));
                 found.insert((pg, key), value);
-                bodies.push((pg, value, row.body.clone()));
+                bodies.push((pg, value, row.body()));
                 ControlFlow::Continue(())
             });
         }

@@ -73,7 +73,14 @@ const SETUPS: [(u16, FlushMethod); 3] =
 const SHARDS: usize = 64;
 
 fn config(cores: u16, flush_method: FlushMethod) -> StoreConfig {
-    StoreConfig { cores, pg_count: 4, sync: SyncPolicy::Always, flush_method, checkpoint_log_bytes: 1 << 40 }
+    StoreConfig {
+        cores,
+        pg_count: 4,
+        sync: SyncPolicy::Always,
+        flush_method,
+        checkpoint_log_bytes: 1 << 40,
+        index_bytes_max: u64::MAX,
+    }
 }
 
 /// What threads share.

@@ -237,8 +237,8 @@ impl Driver {
     /// The body of `from`, if it is in extents, becomes that of `to`, in one record.
     async fn rename(&self, from: Key, to: Key) {
         let found = self.node.store_of(from.0).row(from.0, &row_key(from.1), |row| {
-            row.and_then(|row| match &row.body {
-                BodyRef::Extents(body) => Some((Value::decode(&row.meta)?, ExtentBody::clone(body))),
+            row.and_then(|row| match row.body() {
+                BodyRef::Extents(body) => Some((Value::decode(row.meta)?, ExtentBody::clone(&body))),
                 _ => None,
             })
         });

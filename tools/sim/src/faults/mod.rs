@@ -81,6 +81,7 @@ fn config() -> StoreConfig {
         sync: SyncPolicy::Always,
         flush_method: FlushMethod::Flush,
         checkpoint_log_bytes: 1 << 40,
+        index_bytes_max: u64::MAX,
     }
 }
 
@@ -287,8 +288,8 @@ async fn read_all(node: &Node) -> Vec<(Key, Value, Outcome)> {
     for pg in store.pgs() {
         store.scan(pg, std::ops::Bound::Unbounded, |key, row| {
             let key = u16::from_be_bytes(key.try_into().expect("our keys have two bytes"));
-            let value = Value::decode(&row.meta).unwrap_or_else(|| panic!("metadata of {key} is not ours"));
-            rows.push(((pg, key), value, row.body.clone()));
+            let value = Value::decode(row.meta).unwrap_or_else(|| panic!("metadata of {key} is not ours"));
+            rows.push(((pg, key), value, row.body()));
             ControlFlow::Continue(())
         });
     }

@@ -39,14 +39,14 @@ impl Place {
 }
 
 fn inline_of(node: &Node, key: Key) -> Range<u64> {
-    node.store_of(key.0).row(key.0, &row_key(key.1), |row| match row.map(|row| &row.body) {
+    node.store_of(key.0).row(key.0, &row_key(key.1), |row| match row.map(|row| row.body()) {
         Some(BodyRef::Inline(inline)) => inline.offset..inline.offset + u64::from(inline.bytes),
         other => panic!("{key:?} is {other:?}"),
     })
 }
 
 fn extents_of(node: &Node, key: Key) -> Range<u64> {
-    node.store_of(key.0).row(key.0, &row_key(key.1), |row| match row.map(|row| &row.body) {
+    node.store_of(key.0).row(key.0, &row_key(key.1), |row| match row.map(|row| row.body()) {
         Some(BodyRef::Extents(body)) => {
             let first = body.extents.first().expect("a body has a piece");
             first.offset..first.offset + body.bytes.min(u64::from(first.bytes))
