@@ -167,6 +167,7 @@ impl<E: Env> Store<E> {
         let block: Rc<[u8]> = Rc::from(bytes);
         let most = self.cache_bytes_max();
         self.0.block_cache.borrow_mut().put(view.run.id, number as u32, block.clone(), most);
+        self.trim();
         Ok(block)
     }
 
@@ -232,6 +233,12 @@ impl<E: Env> Store<E> {
                 self.page_out(pg);
             }
         }
+        // Blocks can be read again, refused writes are lost.
+        let beyond = self.index_bytes().saturating_sub(most);
+        let mut cache = self.0.block_cache.borrow_mut();
+        let cached = cache.bytes();
+        cache.shrink(cached.saturating_sub(beyond));
+        drop(cache);
         let changed: u64 = self.0.pgs.iter().flatten().map(|pg| changed_bytes(&pg.borrow())).sum();
         if changed > most / 4 {
             self.0.checkpoints.wanted_for_memory.set(true);
