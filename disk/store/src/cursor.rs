@@ -87,6 +87,8 @@ impl<E: Env> Cursor<E> {
             }
             let mut out = Vec::new();
             let is_end = self.step(&pg, most, &mut out);
+            // Who reads on reads more at once; a page of a listing needs a block or two of each run.
+            self.ahead = (self.ahead * 2).min(BLOCKS_AHEAD_MAX);
             if is_end || !out.is_empty() {
                 return Ok(out);
             }
@@ -123,7 +125,6 @@ impl<E: Env> Cursor<E> {
             let rows = self.store.rows_of_blocks(&view, first..end, &self.from).await?;
             self.runs[nth].next_block = end;
             self.runs[nth].rows = rows;
-            self.ahead = (self.ahead * 2).min(BLOCKS_AHEAD_MAX);
         }
         Ok(())
     }
