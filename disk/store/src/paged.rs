@@ -84,6 +84,8 @@ impl<E: Env> Store<E> {
     pub async fn resolve<K: AsRef<[u8]>>(&self, pg: PgId, keys: &[K]) -> Result<Resolved<E>, StoreError> {
         let resolved = self.hold(pg, keys);
         for key in resolved.keys.iter().flatten() {
+            // Runs that are replaced meanwhile keep their space until all of them were asked.
+            let _reading = self.0.pins.runs.begin();
             let views = {
                 let pg = self.pg(pg).borrow();
                 if pg.known(key).is_some() {
@@ -171,14 +173,12 @@ impl<E: Env> Store<E> {
         Ok(block)
     }
 
-    /// Bytes of neighbouring blocks, each verified.
+    /// Bytes of neighbouring blocks, each verified. The caller sees to it that the run keeps its space meanwhile.
     pub(crate) async fn read_blocks(
         &self,
         view: &RunView,
         numbers: std::ops::Range<usize>,
     ) -> Result<Vec<u8>, StoreError> {
-        // The run may be replaced meanwhile; its space is not reused before this ends.
-        let _reading = self.0.pins.runs.begin();
         let (first, last) = (view.block(numbers.start), view.block(numbers.end - 1));
         let bytes = last.at + u64::from(last.bytes) - first.at;
         let mut read = Vec::with_capacity(bytes as usize);
