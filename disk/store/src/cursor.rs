@@ -75,15 +75,13 @@ impl<E: Env> Cursor<E> {
 
     /// The next rows, at most `most`; none at the end.
     pub(crate) async fn next(&mut self, most: usize) -> Result<Vec<RunRow>, StoreError> {
+        let store = self.store.clone();
         loop {
-            let store = self.store.clone();
+            // Runs that are replaced meanwhile keep their space until the step is done.
+            let _reading = store.0.pins.runs.begin();
             self.follow_runs();
-            {
-                // Runs that are replaced while others are read keep their space until all were.
-                let _reading = store.0.pins.runs.begin();
-                for nth in 0..self.runs.len() {
-                    self.fill(nth).await?;
-                }
+            for nth in 0..self.runs.len() {
+                self.fill(nth).await?;
             }
             let pg = store.pg(self.pg).borrow();
             if self.version != Some(pg.pages.version) {
@@ -91,6 +89,8 @@ impl<E: Env> Cursor<E> {
             }
             let mut out = Vec::new();
             let is_end = self.step(&pg, most, &mut out);
+            // Who reads on reads more at once; a page of a listing needs a block or two of each run.
+            self.ahead = (self.ahead * 2).min(BLOCKS_AHEAD_MAX);
             if is_end || !out.is_empty() {
                 return Ok(out);
             }
@@ -127,7 +127,6 @@ impl<E: Env> Cursor<E> {
             let rows = self.store.rows_of_blocks(&view, first..end, &self.from).await?;
             self.runs[nth].next_block = end;
             self.runs[nth].rows = rows;
-            self.ahead = (self.ahead * 2).min(BLOCKS_AHEAD_MAX);
         }
         Ok(())
     }

@@ -186,23 +186,8 @@ impl<E: Env> Store<E> {
             slot.unwrap_or_else(|| panic!("PG {} is not of core {}", part.pg.0, core.0)).merge(part);
         }
         let mut hlc = HlcClock::default();
-        let mut owned = Vec::new();
-        for (nth, replayed) in mine.iter().enumerate() {
-            hlc.observe(replayed.info.hlc_high);
-            let mut info = VolumeInfo { clean: false, ..replayed.info };
-            info.writers = if replayed.has_content { info.writers } else { Writers::None };
-            // Only the first carries a log from now on.
-            info.writers = if nth == 0 { info.writers.joined_by(config.cores) } else { info.writers };
-            let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);
-            adopt_runs(&volume, replayed)?;
-            if !replayed.is_absent {
-                volume.write_superblock(info).await?;
-            }
-            owned.push(volume);
-        }
-        for (volume, replayed) in owned.iter().zip(&mine).skip(1) {
-            volume.seal_log(&replayed.open_ends).await?;
-        }
+        mine.iter().for_each(|replayed| hlc.observe(replayed.info.hlc_high));
+        let owned = own(&volumes, &mine, config.cores).await?;
         // The new segment is taken with the first frame, not here: extents in use are not known before they
         // are adopted, and a full volume has to open.
         let segment_bytes = mine[0].info.geometry.segment_bytes();
@@ -306,6 +291,31 @@ impl<E: Env> Store<E> {
         }
         Ok(())
     }
+}
+
+/// Takes the volumes over, and marks them as in use.
+async fn own<E: Env>(
+    volumes: &Volumes<E>,
+    mine: &[VolumeReplay],
+    cores: u16,
+) -> Result<Vec<Volume<E>>, StoreError> {
+    let mut owned = Vec::new();
+    for (nth, replayed) in mine.iter().enumerate() {
+        let mut info = VolumeInfo { clean: false, ..replayed.info };
+        info.writers = if replayed.has_content { info.writers } else { Writers::None };
+        // Only the first carries a log from now on.
+        info.writers = if nth == 0 { info.writers.joined_by(cores) } else { info.writers };
+        let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);
+        adopt_runs(&volume, replayed)?;
+        if !replayed.is_absent {
+            volume.write_superblock(info).await?;
+        }
+        owned.push(volume);
+    }
+    for (volume, replayed) in owned.iter().zip(mine).skip(1) {
+        volume.seal_log(&replayed.open_ends).await?;
+    }
+    Ok(owned)
 }
 
 /// Takes what runs and manifest lie in out of the free space, before any row can claim it.

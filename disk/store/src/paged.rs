@@ -84,6 +84,8 @@ impl<E: Env> Store<E> {
     pub async fn resolve<K: AsRef<[u8]>>(&self, pg: PgId, keys: &[K]) -> Result<Resolved<E>, StoreError> {
         let resolved = self.hold(pg, keys);
         for key in resolved.keys.iter().flatten() {
+            // Runs that are replaced meanwhile keep their space until all of them were asked.
+            let _reading = self.0.pins.runs.begin();
             let views = {
                 let pg = self.pg(pg).borrow();
                 if pg.known(key).is_some() {
@@ -91,11 +93,7 @@ impl<E: Env> Store<E> {
                 }
                 pg.pages.views.clone()
             };
-            // Runs that are replaced while one of them is read keep their space until all were.
-            let row = {
-                let _reading = self.0.pins.runs.begin();
-                self.find(&views, key).await?
-            };
+            let row = self.find(&views, key).await?;
             let mut pg = self.pg(pg).borrow_mut();
             // What a checkpoint left here meanwhile is newer.
             if let Some(held) = pg.pages.held.get_mut(key)
@@ -171,17 +169,16 @@ impl<E: Env> Store<E> {
         let block: Rc<[u8]> = Rc::from(bytes);
         let most = self.cache_bytes_max();
         self.0.block_cache.borrow_mut().put(view.run.id, number as u32, block.clone(), most);
+        self.trim();
         Ok(block)
     }
 
-    /// Bytes of neighbouring blocks, each verified.
+    /// Bytes of neighbouring blocks, each verified. The caller sees to it that the run keeps its space meanwhile.
     pub(crate) async fn read_blocks(
         &self,
         view: &RunView,
         numbers: std::ops::Range<usize>,
     ) -> Result<Vec<u8>, StoreError> {
-        // The run may be replaced meanwhile; its space is not reused before this ends.
-        let _reading = self.0.pins.runs.begin();
         let (first, last) = (view.block(numbers.start), view.block(numbers.end - 1));
         let bytes = last.at + u64::from(last.bytes) - first.at;
         let mut read = Vec::with_capacity(bytes as usize);
@@ -236,6 +233,12 @@ impl<E: Env> Store<E> {
                 self.page_out(pg);
             }
         }
+        // Blocks can be read again, refused writes are lost.
+        let beyond = self.index_bytes().saturating_sub(most);
+        let mut cache = self.0.block_cache.borrow_mut();
+        let cached = cache.bytes();
+        cache.shrink(cached.saturating_sub(beyond));
+        drop(cache);
         let changed: u64 = self.0.pgs.iter().flatten().map(|pg| changed_bytes(&pg.borrow())).sum();
         if changed > most / 4 {
             self.0.checkpoints.wanted_for_memory.set(true);

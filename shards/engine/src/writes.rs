@@ -222,24 +222,58 @@ impl<E: Env> Engine<E> {
         Ok(())
     }
 
+    /// Rows of buckets that are no more, and parts without an owner. A bucket without parts costs two seeks.
     async fn garbage(
         &self,
         pg: PgId,
         exists: &impl Fn(BucketId) -> bool,
     ) -> Result<Vec<Box<[u8]>>, EngineError> {
+        let mut dead = Vec::new();
+        let mut from = Some(0u64);
+        while let Some(first) = from {
+            let row = self.row_from(pg, &first.to_be_bytes()).await?;
+            let Some((bucket, _)) = row.and_then(|row| keys::bucket_and_kind(&row)) else { break };
+            let part = self.row_from(pg, &keys::part(bucket, keys::UploadId(0), 0)).await?;
+            if !exists(bucket) || part.is_some_and(|row| keys::part_of(bucket, &row).is_some()) {
+                self.garbage_of(pg, bucket, exists(bucket), &mut dead).await?;
+            }
+            from = bucket.0.checked_add(1);
+        }
+        Ok(dead)
+    }
+
+    /// The first row key from a bound on.
+    async fn row_from(&self, pg: PgId, from: &[u8]) -> Result<Option<Box<[u8]>>, EngineError> {
+        let mut found = None;
+        let scan = self.0.store.scan_rows(pg, Bound::Included(from), |row_key, _| {
+            found = Some(row_key.into());
+            ControlFlow::Break(())
+        });
+        scan.await?;
+        Ok(found)
+    }
+
+    async fn garbage_of(
+        &self,
+        pg: PgId,
+        bucket: BucketId,
+        exists: bool,
+        dead: &mut Vec<Box<[u8]>>,
+    ) -> Result<(), EngineError> {
         let mut owners = std::collections::BTreeSet::new();
         let mut parts: Vec<(keys::UploadId, Box<[u8]>)> = Vec::new();
-        let mut dead: Vec<Box<[u8]>> = Vec::new();
-        let scan = self.0.store.scan_rows(pg, Bound::Unbounded, |row_key, row| {
+        let first = bucket.0.to_be_bytes();
+        let scan = self.0.store.scan_rows(pg, Bound::Included(&first), |row_key, row| {
             match keys::bucket_and_kind(row_key) {
-                Some((bucket, _)) if !exists(bucket) => dead.push(row_key.into()),
+                Some((other, _)) if other != bucket => return ControlFlow::Break(()),
+                Some(_) if !exists => dead.push(row_key.into()),
                 Some((_, keys::kind::OBJECT | keys::kind::VERSION)) => {
                     owners.extend(table_of(row.meta).map(|table| table.id))
                 }
-                Some((bucket, keys::kind::UPLOAD)) => {
+                Some((_, keys::kind::UPLOAD)) => {
                     owners.extend(keys::upload_parts_of(bucket, row_key).map(|(_, id)| id));
                 }
-                Some((bucket, keys::kind::PART)) => {
+                Some((_, keys::kind::PART)) => {
                     parts.extend(keys::part_of(bucket, row_key).map(|(id, _)| (id, row_key.into())));
                 }
                 _ => {}
@@ -248,7 +282,7 @@ impl<E: Env> Engine<E> {
         });
         scan.await?;
         dead.extend(parts.into_iter().filter(|(id, _)| !owners.contains(id)).map(|(_, row)| row));
-        Ok(dead)
+        Ok(())
     }
 }
 

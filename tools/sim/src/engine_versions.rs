@@ -48,6 +48,8 @@ pub struct VersionModel {
     keys: BTreeMap<usize, Vec<Kept>>,
     /// Of keys that are being changed, what the change leaves.
     in_flight: BTreeMap<usize, Vec<Kept>>,
+    /// Changes begun of each key: a listing of several steps is judged where none was.
+    begun: BTreeMap<usize, u64>,
     /// Keys that were written while versions were kept.
     versioned: BTreeSet<usize>,
 }
@@ -92,6 +94,7 @@ impl EngineLife {
             }
             let now = model.versions.versions(key);
             model.versions.in_flight.insert(key, now.clone());
+            *model.versions.begun.entry(key).or_insert(0) += 1;
             now
         };
         oplog::record(self.world().now_ns(), "version call", [u64::from(core), BUCKET.0, key as u64, what]);
@@ -198,6 +201,16 @@ impl EngineLife {
         }
     }
 
+    /// Whether the null version is the one of these versions, or neither has one.
+    async fn null_is_of(&self, key: usize, versions: &[Kept]) -> bool {
+        let Some(null) = versions.iter().find(|kept| kept.is_null) else { return true };
+        let found = self.lookup_version(BUCKET, key, VersionSelector::Null).await;
+        match &null.object {
+            Some(object) => found.is_ok_and(|found| found == *object),
+            None => matches!(found, Err(EngineError::IsDeleteMarker { .. })),
+        }
+    }
+
     async fn judge_version(&self, key: usize, version: VersionSelector, kept: Option<&Kept>) {
         let found = self.lookup_version(BUCKET, key, version).await;
         let right = match (&found, kept.map(|kept| &kept.object)) {
@@ -250,12 +263,14 @@ impl EngineLife {
         let still = |life: &Self| {
             let model = &life.model.borrow().versions;
             let is_still = |key: &usize| !model.in_flight.contains_key(key);
-            (0..KEYS_USED as usize).filter(is_still).map(|key| (key, model.versions(key))).collect()
+            let begun = |key: usize| model.begun.get(&key).copied().unwrap_or(0);
+            let kept = |key| (key, (model.versions(key), begun(key)));
+            (0..KEYS_USED as usize).filter(is_still).map(kept).collect()
         };
-        let before: BTreeMap<usize, Vec<Kept>> = still(self);
+        let before: BTreeMap<usize, (Vec<Kept>, u64)> = still(self);
         let (found, odd) = self.list_versions().await;
-        let after: BTreeMap<usize, Vec<Kept>> = still(self);
-        for (key, versions) in before.iter().filter(|(key, versions)| after.get(key) == Some(versions)) {
+        let after: BTreeMap<usize, (Vec<Kept>, u64)> = still(self);
+        for (key, (versions, _)) in before.iter().filter(|(key, versions)| after.get(key) == Some(versions)) {
             let listed = found.get(key).map_or(&[][..], Vec::as_slice);
             assert!(!odd.contains(key), "not the first of {:?} is called the latest", KEYS[*key]);
             assert!(is_listed_as(versions, listed), "{:?} is listed as {listed:?}: {versions:?}", KEYS[*key]);
@@ -274,8 +289,9 @@ impl EngineLife {
             };
             let is_done = |after: &Vec<Kept>| is_listed_as(after, &listed);
             let mut there = match then {
+                // A null version that replaced another one is listed like it.
+                Some(then) if is_done(&then) && self.null_is_of(key, &then).await => then,
                 _ if is_listed_as(&now, &listed) => now,
-                Some(then) if is_done(&then) => then,
                 then => panic!("after a restart {name:?}: {listed:?}, promised {now:?} or {then:?}"),
             };
             for (kept, (id, ..)) in there.iter_mut().zip(&listed).filter(|(kept, _)| !kept.is_null) {
