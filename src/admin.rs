@@ -1,4 +1,7 @@
-//! The admin port: `/health` and `/metrics`. Runs on the control thread.
+//! The admin port: `/health`, `/metrics` and `/scrub`. Runs on the control thread.
+//!
+//! Invariant: nothing here changes what is stored. A pass of scrubbing is begun only by a request with the header
+//! `x-stria-admin`, which no page in a browser can send across origins.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -6,7 +9,14 @@ use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Bytes, service::service_fn};
 use hyper_util::rt::TokioIo;
 
-use crate::{control::Cores, metrics};
+use crate::{
+    control::Cores,
+    metrics,
+    scrub::{self, Pass},
+};
+
+/// Header of requests that begin something.
+pub const ADMIN_HEADER: &str = "x-stria-admin";
 
 /// What is said of the process.
 #[derive(Clone)]
@@ -19,7 +29,12 @@ pub struct About {
     pub sync: String,
     /// Memory budget, bytes.
     pub memory_bytes: u64,
+    /// Periods of deep and light scrubbing in seconds, share of a drive's time in percent, and one in how many
+    /// writes is read back.
+    pub scrub: (u64, u64, u32, u64),
 }
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -56,14 +71,16 @@ async fn answer(
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/health") => health(&cores, &about).await,
         (&Method::GET | &Method::HEAD, "/metrics") => metrics_page(&cores, &about).await,
-        (_, "/health" | "/metrics") => {
-            (StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "only GET and HEAD\n".to_owned())
+        (&Method::GET | &Method::HEAD, "/scrub") => scrub_page(&cores, &about).await,
+        (&Method::POST, "/scrub/light") => begin_scrub(&cores, &request, Pass::Light).await,
+        (&Method::POST, "/scrub/deep") => begin_scrub(&cores, &request, Pass::Deep).await,
+        (_, "/health" | "/metrics" | "/scrub") => {
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
         }
-        _ => (
-            StatusCode::NOT_FOUND,
-            "text/plain; charset=utf-8",
-            "there are /health and /metrics\n".to_owned(),
-        ),
+        (_, "/scrub/light" | "/scrub/deep") => {
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST\n".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, TEXT, "there are /health, /metrics and /scrub\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
@@ -101,6 +118,52 @@ async fn health(cores: &Cores, about: &About) -> (StatusCode, &'static str, Stri
         "sync": about.sync,
     });
     (status, "application/json", format!("{body}\n"))
+}
+
+async fn begin_scrub(
+    cores: &Cores,
+    request: &Request<hyper::body::Incoming>,
+    pass: Pass,
+) -> (StatusCode, &'static str, String) {
+    if !request.headers().contains_key(ADMIN_HEADER) {
+        return (StatusCode::FORBIDDEN, TEXT, format!("send the header {ADMIN_HEADER}\n"));
+    }
+    cores.scrub(pass).await;
+    (StatusCode::ACCEPTED, TEXT, "begun; GET /scrub says how far it is\n".to_owned())
+}
+
+/// How far scrubbing is and what it knows to be damaged.
+async fn scrub_page(cores: &Cores, about: &About) -> (StatusCode, &'static str, String) {
+    let (period, light_period, share, readback) = about.scrub;
+    let reports = cores.reports().await;
+    let of_core = |report: &metrics::CoreReport| {
+        let scrub = &report.store.scrub;
+        serde_json::json!({
+            "core": report.core,
+            "bytes_verified": scrub.bytes,
+            "bytes_of_pass": scrub.pass_bytes,
+            "bytes_in_use": scrub.total_bytes,
+            "position": scrub.position(report.pg_count),
+            "deep_passes": scrub.deep_passes,
+            "light_passes": scrub.light_passes,
+            "deep_begun_ms": scrub.mark.deep_begun_ms,
+            "deep_done_ms": scrub.mark.deep_done_ms,
+            "light_done_ms": scrub.mark.light_done_ms,
+            "writes_read_back": scrub.read_back,
+            "damage_open": scrub.open,
+            "read_only": report.store.needs_repair,
+        })
+    };
+    let damage: Vec<_> = cores.damage().await.iter().map(scrub::to_json).collect();
+    let body = serde_json::json!({
+        "period_seconds": period,
+        "light_period_seconds": light_period,
+        "share_percent": share,
+        "readback_one_in": readback,
+        "cores": reports.iter().map(of_core).collect::<Vec<_>>(),
+        "damage": damage,
+    });
+    (StatusCode::OK, "application/json", format!("{body}\n"))
 }
 
 async fn metrics_page(cores: &Cores, about: &About) -> (StatusCode, &'static str, String) {

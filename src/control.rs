@@ -18,7 +18,9 @@ use stria_meta::{Bucket, Command, MetaError, MetaStore, MetaStoreError, Snapshot
 use stria_runtime::{Inbox, InboxFull};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::metrics::CoreReport;
+use stria_store::Damage;
+
+use crate::{metrics::CoreReport, scrub::Pass};
 
 /// Requests of data cores that may wait for the control thread.
 pub const CONTROL_QUEUE: usize = 1024;
@@ -78,6 +80,10 @@ pub enum CoreMessage {
     Snapshot(Arc<Snapshot>, oneshot::Sender<()>),
     /// Copy your counters.
     Report(oneshot::Sender<CoreReport>, Asked),
+    /// Begin a scrub pass.
+    Scrub(Pass),
+    /// Copy what is known to be damaged.
+    Damage(oneshot::Sender<Vec<Damage>>, Asked),
     /// Finish what is in flight, make it durable, end.
     Stop,
 }
@@ -121,11 +127,14 @@ impl Reach {
         }
     }
 
-    /// Asks for the counters; `None` when too many questions wait already.
-    fn ask(&self) -> Option<oneshot::Receiver<CoreReport>> {
+    /// Asks something; `None` when too many questions wait already.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>, Asked) -> CoreMessage,
+    ) -> Option<oneshot::Receiver<T>> {
         let (sender, receiver) = oneshot::channel();
         let asked = Asked::one_more(&self.asked)?;
-        self.inbox.try_send(CoreMessage::Report(sender, asked)).is_ok().then_some(receiver)
+        self.inbox.try_send(question(sender, asked)).is_ok().then_some(receiver)
     }
 }
 
@@ -156,15 +165,31 @@ impl Cores {
 
     /// Every core's counters; a core that ended, or does not answer within two seconds, has none.
     pub async fn reports(&self) -> Vec<CoreReport> {
+        self.ask_all(CoreMessage::Report).await
+    }
+
+    /// What every core that answers knows to be damaged.
+    pub async fn damage(&self) -> Vec<Damage> {
+        self.ask_all(CoreMessage::Damage).await.into_iter().flatten().collect()
+    }
+
+    async fn ask_all<T>(&self, question: fn(oneshot::Sender<T>, Asked) -> CoreMessage) -> Vec<T> {
         let deadline = tokio::time::Instant::now() + REPORT_WAIT;
-        let asked: Vec<_> = self.0.iter().filter_map(Reach::ask).collect();
-        let mut reports = Vec::new();
+        let asked: Vec<_> = self.0.iter().filter_map(|core| core.ask(question)).collect();
+        let mut answers = Vec::new();
         for receiver in asked {
-            if let Ok(Ok(report)) = tokio::time::timeout_at(deadline, receiver).await {
-                reports.push(report);
+            if let Ok(Ok(answer)) = tokio::time::timeout_at(deadline, receiver).await {
+                answers.push(answer);
             }
         }
-        reports
+        answers
+    }
+
+    /// Tells every core to begin a scrub pass.
+    pub async fn scrub(&self, pass: Pass) {
+        for core in &self.0 {
+            core.send(CoreMessage::Scrub(pass)).await;
+        }
     }
 
     /// Tells every core to end.

@@ -34,6 +34,7 @@ use crate::{
     open::{Meeting, OpenError, VolumePath, open},
     peers::{Message, Peers},
     real_env::RealEnv,
+    scrub::{self, Wishes},
     state::{ConnectionCount, CoreState, Shared},
 };
 
@@ -191,13 +192,13 @@ async fn live(core: Core, start: Start, shares: MemoryShares) {
         date: RefCell::new(DateCache::default()),
         counters: Counters::default(),
         events,
+        wishes: Wishes::default(),
         stopping: Cell::new(false),
         stop: Notify::default(),
         connections: Cell::new(0),
     });
     env.spawn(take_messages(state.clone(), inbox));
-    env.spawn(maintenance::run(state.clone()));
-    env.spawn(maintenance::run_checkpoints(state.clone()));
+    start_background(&state, &config);
     let uring = !matches!(core.backend(), stria_runtime::ActiveBackend::Epoll);
     let how = Ready {
         report: opened.report,
@@ -230,6 +231,12 @@ async fn sweep_and_listen(
     }
 }
 
+fn start_background(state: &Rc<CoreState>, config: &Config) {
+    state.env.spawn(maintenance::run(state.clone()));
+    state.env.spawn(maintenance::run_checkpoints(state.clone()));
+    scrub::start(state, scrub::of_config(config));
+}
+
 async fn take_messages(state: Rc<CoreState>, inbox: InboxReceiver<CoreMessage>) {
     loop {
         match inbox.recv().await {
@@ -239,6 +246,10 @@ async fn take_messages(state: Rc<CoreState>, inbox: InboxReceiver<CoreMessage>) 
             }
             CoreMessage::Report(reply, _asked) => {
                 let _ = reply.send(state.report());
+            }
+            CoreMessage::Scrub(pass) => state.wishes.wish(pass),
+            CoreMessage::Damage(reply, _asked) => {
+                let _ = reply.send(state.peers.engine().store().damage());
             }
             CoreMessage::Stop => state.begin_stop(),
         }

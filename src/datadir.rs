@@ -247,22 +247,7 @@ impl DataDir {
     /// # Errors
     /// When store.json is unreadable or of a newer format.
     pub fn store(&self) -> Result<Option<StoreRecord>, DataDirError> {
-        let path = self.path.join("store.json");
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
-        let record = |error| DataDirError::Record { path: path.clone(), error };
-        let found = serde_json::from_slice::<Version>(&bytes).map_err(record)?.format;
-        if found > STORE_FORMAT {
-            return Err(DataDirError::NewerFormat { path, found });
-        }
-        serde_json::from_slice(&bytes).map_err(record).map(Some)
+        read_store(&self.path)
     }
 
     /// Keeps `record`, durably. The store exists from then on.
@@ -317,6 +302,29 @@ impl DataDir {
         };
         write().map_err(failed("write", &path))
     }
+}
+
+/// The store kept in a directory, which another process may hold: the record is replaced whole.
+///
+/// # Errors
+/// When store.json is unreadable or of a newer format.
+pub fn read_store(directory: &Path) -> Result<Option<StoreRecord>, DataDirError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let path = directory.join("store.json");
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", &path)(error)),
+    };
+    let record = |error| DataDirError::Record { path: path.clone(), error };
+    let found = serde_json::from_slice::<Version>(&bytes).map_err(record)?.format;
+    if found > STORE_FORMAT {
+        return Err(DataDirError::NewerFormat { path, found });
+    }
+    serde_json::from_slice(&bytes).map_err(record).map(Some)
 }
 
 /// Random root credentials: 20 characters of key, 40 of secret, from the kernel's generator.

@@ -56,7 +56,7 @@ pub fn store_error(error: &StoreError) -> S3Error {
         ),
         StoreError::ReadOnly { .. } => S3Error::new(
             ErrorCode::ServiceUnavailable,
-            "The part of the store that holds this key needs repair and is read-only.",
+            "The placement group that holds this key needs repair and is read-only; its operator finds the remedy in the server's log and with stria fsck.",
         ),
         StoreError::Absent { .. } => S3Error::new(
             ErrorCode::ServiceUnavailable,

@@ -10,6 +10,8 @@
 )]
 
 pub mod admin;
+pub mod admin_client;
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod control;
@@ -20,11 +22,16 @@ pub mod error_map;
 pub mod fsck;
 pub mod handlers;
 pub mod identities;
+pub mod info;
+pub mod inspect;
 pub mod maintenance;
 pub mod metrics;
+pub mod offline;
 pub mod open;
 pub mod peers;
 pub mod ports;
 pub mod real_env;
+pub mod rebuild;
+pub mod scrub;
 pub mod serve;
 pub mod state;

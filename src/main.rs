@@ -2,55 +2,46 @@
 
 use std::{io::Write, process::ExitCode};
 
-use clap::{ArgMatches, Command};
+use clap::ArgMatches;
 use stria::{
+    admin_client, cli,
     config::{self, Config, LogLevel},
-    datadir::DataDir,
-    serve,
+    fsck, info,
+    inspect::{self, What},
+    rebuild, serve,
 };
 
 fn main() -> ExitCode {
-    let command = Command::new("stria")
-        .about("S3-compatible object store: one pinned thread per core, every acknowledged object durable")
-        .version(env!("CARGO_PKG_VERSION"))
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(config::flags_command(
-            Command::new("serve")
-                .about("Serve S3; makes the data directory and root credentials on first start"),
-        ))
-        .subcommand(config::flags_command(
-            Command::new("info").about("Show what the options mean and what the data directory holds"),
-        ))
-        .subcommand(config::flags_command(Command::new("fsck").about(
-            "Read a whole store back, offline: every row, every body, every checksum; writes nothing",
-        )))
-        .subcommand(
-            Command::new("options")
-                .about("List every option")
-                .arg(clap::arg!(--markdown "As docs/config.md").action(clap::ArgAction::SetTrue)),
-        );
-    let matches = command.get_matches();
+    let matches = cli::command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("serve", flags)) => configured(flags).and_then(|config| {
             start_log(config.log_level);
             serve::serve(config, &mut show).map_err(|error| error.to_string())
         }),
-        Some(("info", flags)) => configured(flags).and_then(|config| info(&config)),
-        Some(("fsck", flags)) => configured(flags).and_then(|config| fsck(&config)),
+        Some(("info", flags)) => configured(flags).and_then(|config| {
+            show(info::info(&config).map_err(|error| error.to_string())?.trim_end());
+            Ok(())
+        }),
+        Some(("scrub", flags)) => configured(flags).and_then(|config| scrub(&config, flags)),
+        Some(("fsck", flags)) => return exit(configured(flags).and_then(|config| fsck(&config, flags))),
+        Some(("rebuild-index", flags)) => {
+            return exit(configured(flags).and_then(|config| rebuild(&config, flags)));
+        }
+        Some(("inspect", flags)) => inspect(flags),
         Some(("options", flags)) => {
             options(flags.get_flag("markdown"));
             Ok(())
         }
         _ => Err("give a command; stria --help lists them".to_owned()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("stria: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(outcome: Result<ExitCode, String>) -> ExitCode {
+    outcome.unwrap_or_else(|message| {
+        eprintln!("stria: {message}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Prints a line for a person. That nobody reads it any more is no reason to end a server.
@@ -83,58 +74,66 @@ fn options(markdown: bool) {
     }
 }
 
-fn fsck(config: &Config) -> Result<(), String> {
-    let found = stria::fsck::fsck(config).map_err(|error| error.to_string())?;
-    let report = found.report;
-    let [objects, versions, uploads, parts] = found.rows;
-    println!("runs            {} rows in {}", report.run_rows, config::print_size(report.run_bytes));
-    println!("log             {} frames, {}", report.frames, config::print_size(report.bytes));
-    println!("rows            {objects} objects, {versions} versions, {uploads} uploads, {parts} parts");
-    println!("bodies          {} read and verified, {}", found.bodies, config::print_size(found.bytes));
-    if report.torn > 0 {
-        println!("torn ends       {} (a crash cut a frame nobody was promised; harmless)", report.torn);
-    }
-    if found.damage_count == 0 {
-        println!("damage          none");
-        return Ok(());
-    }
-    println!("damage          {}", found.damage_count);
-    for line in &found.damage {
-        println!("  {line}");
-    }
-    Err("the store is damaged; what is listed above cannot be read as it was written".to_owned())
-}
-
-fn info(config: &Config) -> Result<(), String> {
-    println!("stria {}", env!("CARGO_PKG_VERSION"));
-    println!("durability      sync {}", config.sync);
-    println!("cores           {}", config.cores);
-    println!("memory          {}", config::print_size(config.memory_bytes));
-    println!("index memory    {}", config::print_size(config.index_bytes));
-    match stria_runtime::probe() {
-        Ok(_) => println!("io_uring        usable"),
-        Err(missing) => println!("io_uring        not usable: {missing}"),
-    }
-    println!("data directory  {}", config.data.display());
-    if !config.data.join("store.json").exists() {
-        println!("store           none yet; the first `stria serve` makes it");
-        return Ok(());
-    }
-    let directory = DataDir::hold(&config.data).map_err(|error| error.to_string())?;
-    let record = directory.store().map_err(|error| error.to_string())?;
-    if let Some(record) = record {
-        println!("store           {} (format {})", record.uuid, record.format);
-        println!("placement       {} placement groups on {} volumes", record.pg_count, record.volumes.len());
-        for (i, volume) in record.volumes.iter().enumerate() {
-            let path = directory.path().join(&volume.path);
-            let bytes = volume.bytes.or_else(|| std::fs::metadata(&path).ok().map(|m| m.len())).unwrap_or(0);
-            println!("  volume {i:<4}   {} ({})", path.display(), config::print_size(bytes));
+fn fsck(config: &Config, flags: &ArgMatches) -> Result<ExitCode, String> {
+    let mut accept_loss: Vec<u16> = Vec::new();
+    for given in flags.get_many::<String>("accept-loss").into_iter().flatten() {
+        match (given.as_str(), given.parse()) {
+            ("all", _) => accept_loss.extend(0..=u16::MAX),
+            (_, Ok(pg)) => accept_loss.push(pg),
+            _ => return Err(format!("--accept-loss {given}: give the number of a placement group, or all")),
         }
     }
-    let meta = stria_meta::MetaStore::open(&directory.meta_path()).map_err(|error| error.to_string())?;
-    println!("buckets         {}", meta.snapshot().buckets.len());
-    for bucket in meta.snapshot().buckets.values() {
-        println!("  {}", bucket.name);
+    let options = fsck::Options { repairs: flags.get_flag("repair"), accept_loss };
+    if !options.repairs && !options.accept_loss.is_empty() {
+        return Err("--accept-loss goes with --repair".to_owned());
+    }
+    let found = fsck::fsck(config, options).map_err(|error| error.to_string())?;
+    fsck::lines(&found).iter().for_each(|line| show(line));
+    Ok(ExitCode::from(found.exit_code()))
+}
+
+fn rebuild(config: &Config, flags: &ArgMatches) -> Result<ExitCode, String> {
+    let options =
+        rebuild::Options { trusts_runs: !flags.get_flag("from-log"), is_dry: flags.get_flag("dry-run") };
+    let report = rebuild::rebuild_index(config, options).map_err(|error| error.to_string())?;
+    rebuild::lines(&report).iter().for_each(|line| show(line));
+    if options.is_dry {
+        show("nothing was written");
+    }
+    Ok(ExitCode::from(if report.incomplete.is_empty() { 0 } else { 3 }))
+}
+
+fn scrub(config: &Config, flags: &ArgMatches) -> Result<(), String> {
+    for pass in ["light", "deep"] {
+        if flags.get_flag(pass) {
+            let said = admin_client::ask(config.admin_listen, "POST", &format!("/scrub/{pass}"));
+            print!("{pass} pass {}", said.map_err(|error| error.to_string())?);
+        }
+    }
+    let said = admin_client::ask(config.admin_listen, "GET", "/scrub").map_err(|error| error.to_string())?;
+    let page: serde_json::Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
+    println!("{page:#}");
+    Ok(())
+}
+
+fn inspect(flags: &ArgMatches) -> Result<(), String> {
+    let path = flags.get_one::<String>("PATH").map(std::path::PathBuf::from).unwrap_or_default();
+    let words: Vec<&str> =
+        flags.get_many::<String>("WHAT").into_iter().flatten().map(String::as_str).collect();
+    let what = What::parse(&words).ok_or_else(|| {
+        "give one of superblock, map, log, frame N, runs, manifest, extents, key BUCKET/KEY".to_owned()
+    })?;
+    let (tables, is_served) = inspect::inspect(&path, what).map_err(|error| error.to_string())?;
+    if is_served {
+        eprintln!("a server is writing this store: what is shown may have changed, or be half written");
+    }
+    if flags.get_flag("json") {
+        let all = tables.iter().map(|table| (table.name.to_owned(), table.to_json())).collect();
+        show(&format!("{:#}", serde_json::Value::Object(all)));
+        return Ok(());
+    }
+    for table in tables {
+        show(table.to_text().trim_end());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{cell::Cell, collections::BTreeMap, fmt::Write};
 use stria_engine::events::EventKind;
 use stria_runtime::CoreStats;
 use stria_s3::Op;
-use stria_store::StoreStats;
+use stria_store::{DamageKind, StoreStats};
 
 /// Counters of a core's S3 traffic.
 #[derive(Default)]
@@ -79,6 +79,8 @@ pub struct CoreReport {
     pub runtime: CoreStats,
     /// The store.
     pub store: StoreStats,
+    /// Placement groups of the store.
+    pub pg_count: u16,
     /// Whether I/O goes through io_uring.
     pub uring: bool,
 }
@@ -105,6 +107,7 @@ impl crate::state::CoreState {
             events: self.events.counts(),
             runtime: runtime.stats(),
             store: self.peers.engine().store().stats(),
+            pg_count: self.shared.pg_count,
             uring: !matches!(runtime.backend(), stria_runtime::ActiveBackend::Epoll),
         }
     }
@@ -207,7 +210,43 @@ const METRICS: &[Metric] = &[
         "gauge",
         |r| f64::from(u8::from(r.store.absent)),
     ),
+    ("stria_scrub_bytes_total", "Bytes read back and verified by scrubbing.", "counter", |r| {
+        r.store.scrub.bytes as f64
+    }),
+    ("stria_scrub_read_back_total", "Acknowledged writes read back from the drive.", "counter", |r| {
+        r.store.scrub.read_back as f64
+    }),
+    ("stria_scrub_deep_passes_total", "Deep passes ended.", "counter", |r| r.store.scrub.deep_passes as f64),
+    ("stria_scrub_light_passes_total", "Light passes ended.", "counter", |r| {
+        r.store.scrub.light_passes as f64
+    }),
+    ("stria_scrub_deep_done_seconds", "When the last deep pass ended, since 1970; 0 never.", "gauge", |r| {
+        r.store.scrub.mark.deep_done_ms as f64 / 1e3
+    }),
+    (
+        "stria_scrub_light_done_seconds",
+        "When the last light pass ended, since 1970; 0 never.",
+        "gauge",
+        |r| r.store.scrub.mark.light_done_ms as f64 / 1e3,
+    ),
+    ("stria_scrub_position", "How far the deep pass is: 0 log, 1 runs, 2 to 3 bodies.", "gauge", |r| {
+        r.store.scrub.position(r.pg_count)
+    }),
+    (
+        "stria_damage",
+        "Things that do not verify and could not be repaired, as far as is known.",
+        "gauge",
+        |r| r.store.scrub.open as f64,
+    ),
     ("stria_log_failed", "1 when the core's log failed.", "gauge", |r| f64::from(u8::from(r.store.failed))),
+];
+
+/// Counted by kind: name, help and the counts per core.
+type ByKind = (&'static str, &'static str, fn(&CoreReport) -> [u64; DamageKind::ALL.len()]);
+
+const DAMAGE: [ByKind; 2] = [
+    ("stria_damage_found_total", "Damage found by scrubbing.", |r| r.store.scrub.found),
+    ("stria_damage_repaired_total", "Damage repaired by scrubbing.", |r| r.store.scrub.repaired),
 ];
 
 /// The text form of all cores' reports.
@@ -236,6 +275,14 @@ pub fn prometheus(reports: &[CoreReport]) -> String {
                     "{name}{{core=\"{}\",operation=\"{operation}\",outcome=\"{outcome}\"}} {n}",
                     report.core
                 );
+            }
+        }
+    }
+    for (name, help, counts) in DAMAGE {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+        for report in reports {
+            for (kind, count) in DamageKind::ALL.into_iter().zip(counts(report)) {
+                let _ = writeln!(out, "{name}{{core=\"{}\",kind=\"{}\"}} {count}", report.core, kind.name());
             }
         }
     }

@@ -202,6 +202,12 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
         cores: config.cores,
         sync: config.sync.to_string(),
         memory_bytes: config.memory_bytes,
+        scrub: (
+            config.scrub_period_s,
+            config.scrub_light_period_s,
+            config.scrub_share,
+            config.scrub_readback,
+        ),
     };
     let control = Control { meta, cores: cores.inboxes, requests: cores.requests, admin, about };
     let show = || {
@@ -306,19 +312,15 @@ fn store_record(config: &Config, directory: &DataDir) -> Result<(StoreRecord, Ve
     std::fs::create_dir_all(&folder).map_err(|error| {
         ServeError::DataDir(DataDirError::Io { doing: "make the folder", path: folder.clone(), error })
     })?;
-    let paths = volume_paths(&record, directory, volumes_kept);
+    let paths = volume_paths(&record, directory.path(), volumes_kept);
     Ok((record, paths))
 }
 
 /// The volumes of a store; those from `kept` on are to be made.
-fn volume_paths(record: &StoreRecord, directory: &DataDir, kept: usize) -> Vec<VolumePath> {
+fn volume_paths(record: &StoreRecord, directory: &Path, kept: usize) -> Vec<VolumePath> {
     let paths = record.volumes.iter().enumerate().map(|(i, volume)| VolumePath {
         id: VolumeId(i as u16),
-        path: if volume.path.is_absolute() {
-            volume.path.clone()
-        } else {
-            directory.path().join(&volume.path)
-        },
+        path: if volume.path.is_absolute() { volume.path.clone() } else { directory.join(&volume.path) },
         base_bytes: volume.base_bytes,
         bytes: volume.bytes,
         is_new: i >= kept,
@@ -331,7 +333,15 @@ fn volume_paths(record: &StoreRecord, directory: &DataDir, kept: usize) -> Vec<V
 /// # Errors
 /// `NoStore`, or of the directory.
 pub fn kept_store(directory: &DataDir) -> Result<(StoreRecord, Vec<VolumePath>), ServeError> {
-    let record = directory.store()?.ok_or_else(|| ServeError::NoStore(directory.path().to_owned()))?;
+    read_store(directory.path())
+}
+
+/// As [`kept_store`], of a directory that another process may serve.
+///
+/// # Errors
+/// `NoStore`, or of the directory.
+pub fn read_store(directory: &Path) -> Result<(StoreRecord, Vec<VolumePath>), ServeError> {
+    let record = datadir::read_store(directory)?.ok_or_else(|| ServeError::NoStore(directory.to_owned()))?;
     let paths = volume_paths(&record, directory, record.volumes.len());
     Ok((record, paths))
 }
@@ -468,7 +478,7 @@ fn banner(
     let uring = ready.iter().all(|core| core.uring);
     print(&format!("stria {} is serving S3", env!("CARGO_PKG_VERSION")));
     print(&format!("  endpoint    {endpoint}   region {}", config.region));
-    print(&format!("  admin       http://{}   /health /metrics", config.admin_listen));
+    print(&format!("  admin       http://{}   /health /metrics /scrub", config.admin_listen));
     print(&format!("  data        {}", directory.path().display()));
     print(&format!(
         "  cores       {}   memory {}   I/O {}",

@@ -18,6 +18,7 @@ use stria_sigv4::KeyCache;
 
 use crate::{
     control::ControlSender, identities::Identities, metrics::Counters, peers::Peers, real_env::RealEnv,
+    scrub::Wishes,
 };
 
 /// What all cores know alike, fixed at start.
@@ -62,6 +63,8 @@ pub struct CoreState {
     pub counters: Counters,
     /// Events of this core's engine, counted.
     pub events: CountingSink,
+    /// Scrub passes an operator asked for.
+    pub wishes: Wishes,
     /// Set when the process is to end.
     pub stopping: Cell<bool>,
     /// Rung when it is set, and when a connection ends while it is.

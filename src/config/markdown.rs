@@ -10,7 +10,7 @@ pub fn markdown() -> String {
          Generated from `src/config/table.rs` by `stria options --markdown`; do not edit.\n\n\
          Every option is a flag (`--name VALUE`), an environment variable and a key of the TOML file given by\n\
          `--config FILE` (or `STRIA_CONFIG`). A flag wins over the environment, the environment over the file.\n\
-         Sizes take K, M, G or T (binary). Options of scope *store* are fixed when the store is made; all others\n\
+         Sizes take K, M, G or T (binary), times s, m, h or d. Options of scope *store* are fixed when the store is made; all others\n\
          are read at start.\n\n\
          | option | environment | value | default | scope | meaning |\n|---|---|---|---|---|---|\n",
     );
@@ -22,6 +22,7 @@ pub fn markdown() -> String {
             Kind::Count { min, max } => format!("{min} to {max}"),
             Kind::Size { min, .. } => format!("size, at least {}", super::print_size(min)),
             Kind::Choice(words) => words.join(", "),
+            Kind::Duration { .. } => "time: s, m, h, d".to_owned(),
             Kind::Bool => "true, false".to_owned(),
             Kind::Text => "text".to_owned(),
             Kind::Texts => "texts, repeatable".to_owned(),

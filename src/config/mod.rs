@@ -15,7 +15,7 @@ use std::{net::SocketAddr, path::PathBuf};
 pub use identity::{IdentityConfig, canonical_id_of};
 pub use markdown::markdown;
 pub use resolve::{ConfigError, flags_command, resolve};
-pub use values::{parse_size, print_size};
+pub use values::{parse_duration, parse_size, print_duration, print_size};
 
 /// When an acknowledged write is on stable media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,14 @@ pub struct Config {
     pub root_secret_key: Option<Secret>,
     /// Accounts beside root, from the file.
     pub identities: Vec<IdentityConfig>,
+    /// Every byte is read back within this time, seconds.
+    pub scrub_period_s: u64,
+    /// Between two light passes, seconds.
+    pub scrub_light_period_s: u64,
+    /// Of the time of a drive, percent.
+    pub scrub_share: u32,
+    /// One in so many writes is read back; 0 none.
+    pub scrub_readback: u64,
     /// Least severity that is logged.
     pub log_level: LogLevel,
 }

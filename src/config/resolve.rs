@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{
     Config, FlushMethod, IdentityConfig, IoBackend, LogLevel, Secret, Sync, identity,
     table::{Kind, OPTIONS, OptionRow, env_name},
-    values::{parse_size, print_size},
+    values::{parse_duration, parse_size, print_duration, print_size},
 };
 
 /// Why the options make no configuration. Each prints as one line with the remedy.
@@ -265,6 +265,24 @@ impl Reader<'_> {
         }
     }
 
+    /// Seconds.
+    fn duration(&self, name: &'static str) -> Result<u64, ConfigError> {
+        let Kind::Duration { min_s, max_s } = Self::row(name).kind else { panic!("{name} is no time") };
+        let given = self.text(name).expect("times have defaults");
+        match parse_duration(&given.0) {
+            Some(seconds) if (min_s..=max_s).contains(&seconds) => Ok(seconds),
+            _ => Self::wrong(
+                name,
+                given,
+                format!(
+                    "give a time from {} to {}, such as 12h",
+                    print_duration(min_s),
+                    print_duration(max_s)
+                ),
+            ),
+        }
+    }
+
     fn choice(&self, name: &'static str) -> Result<Option<usize>, ConfigError> {
         let Kind::Choice(words) = Self::row(name).kind else { panic!("{name} is no choice") };
         let Some(given) = self.text(name) else { return Ok(None) };
@@ -329,6 +347,10 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         root_access_key,
         root_secret_key,
         identities: Vec::new(),
+        scrub_period_s: read.duration("scrub-period")?,
+        scrub_light_period_s: read.duration("scrub-light-period")?,
+        scrub_share: read.count("scrub-share")? as u32,
+        scrub_readback: read.count("scrub-readback")?,
         log_level: levels[read.choice("log-level")?.unwrap_or(2)],
     })
 }

@@ -26,6 +26,13 @@ pub enum Kind {
     },
     /// One of a few words.
     Choice(&'static [&'static str]),
+    /// A time: a number with a unit s, m, h or d.
+    Duration {
+        /// Shortest, seconds.
+        min_s: u64,
+        /// Longest, seconds.
+        max_s: u64,
+    },
     /// `true` or `false`.
     Bool,
     /// Any text.
@@ -73,6 +80,7 @@ const fn row(
 }
 
 const MIB: u64 = stria_base::MIB;
+const DAY_S: u64 = 86_400;
 
 /// Every option, in the order of `--help`.
 pub const OPTIONS: &[OptionRow] = &[
@@ -166,6 +174,34 @@ pub const OPTIONS: &[OptionRow] = &[
         Kind::Count { min: 16, max: 1_000_000 },
         "20000",
         "Connections held at once; further ones are closed at accept",
+    ),
+    row(
+        "scrub-period",
+        "TIME",
+        Kind::Duration { min_s: 1, max_s: 365 * DAY_S },
+        "14d",
+        "Every stored byte is read back and verified within this time",
+    ),
+    row(
+        "scrub-light-period",
+        "TIME",
+        Kind::Duration { min_s: 1, max_s: 365 * DAY_S },
+        "1d",
+        "How often copies of superblock, map and manifest, the index on disk, and space against rows are verified",
+    ),
+    row(
+        "scrub-share",
+        "PERCENT",
+        Kind::Count { min: 1, max: 100 },
+        "10",
+        "Of the time of a drive, what scrubbing takes at most",
+    ),
+    row(
+        "scrub-readback",
+        "N",
+        Kind::Count { min: 0, max: 1_000_000_000 },
+        "1000",
+        "One in N acknowledged writes is read back from the drive soon after; 0 reads none back",
     ),
     row("region", "NAME", Kind::Text, "us-east-1", "Region clients sign for and GetBucketLocation answers"),
     row(

@@ -68,3 +68,18 @@ fn the_secret_is_never_printed() {
     let config = from(&["--root-access-key", "a", "--root-secret-key", "hunter2"], &[]).expect("resolves");
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn times_have_units_and_bounds() {
+    let config = from(&["--scrub-period", "36h"], &[("STRIA_SCRUB_LIGHT_PERIOD", "90")]).expect("resolves");
+    assert_eq!((config.scrub_period_s, config.scrub_light_period_s), (36 * 3600, 90));
+    let message = from(&["--scrub-period", "0s"], &[]).expect_err("is refused").to_string();
+    assert!(message.ends_with("give a time from 1s to 365d, such as 12h"), "{message}");
+    for (seconds, text) in [(0, "0s"), (90, "90s"), (120, "2m"), (7200, "2h"), (14 * 86_400, "14d")] {
+        assert_eq!((print_duration(seconds).as_str(), parse_duration(text)), (text, Some(seconds)));
+    }
+    assert_eq!(
+        (parse_duration("2w"), parse_duration(""), parse_duration("99999999999999999d")),
+        (None, None, None)
+    );
+}

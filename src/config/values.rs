@@ -1,4 +1,4 @@
-//! Sizes as people write them.
+//! Sizes and times as people write them.
 
 /// Bytes from `64M`, `1GiB`, `4096`; `None` when it is no size.
 #[must_use]
@@ -31,4 +31,28 @@ pub fn print_size(bytes: u64) -> String {
         }
     }
     format!("{bytes} B")
+}
+
+/// Seconds from `90s`, `15m`, `12h`, `14d`, `30`; `None` when it is no time.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_s = match unit.trim() {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_s)
+}
+
+/// The largest unit that writes `seconds` exactly.
+#[must_use]
+pub fn print_duration(seconds: u64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
+    let exact = units.into_iter().find(|(_, unit_s)| seconds >= *unit_s && seconds.is_multiple_of(*unit_s));
+    exact.map_or_else(|| format!("{seconds}s"), |(name, unit_s)| format!("{}{name}", seconds / unit_s))
 }

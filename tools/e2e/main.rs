@@ -28,6 +28,8 @@ mod paged;
 mod post_object;
 mod presigned;
 mod ranges;
+mod repair;
+mod scrub;
 mod server;
 mod sub_resources;
 mod versions;

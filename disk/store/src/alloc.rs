@@ -6,12 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::blocks::Blocks;
+
+/// Ranges of unnamed space remembered from one check of the space to the next.
+const SUSPECTS_MAX: usize = 1024;
+/// Space that no row names is lost when that is so for so long: no request takes that long to bring a body in.
+const LOST_AFTER_NS: u64 = 12 * 3_600_000_000_000;
+
 /// Free ranges of a volume, bytes.
 #[derive(Debug, Default)]
 pub struct Allocator {
     by_start: BTreeMap<u64, u64>,
     by_size: BTreeSet<(u64, u64)>,
     free_bytes: u64,
+    /// What changed since a check of the space began.
+    touched: Option<Blocks>,
+    /// Start, bytes and since when of ranges in use that no row named, and that did not change since.
+    suspects: Vec<(u64, u64, u64)>,
 }
 
 impl Allocator {
@@ -24,6 +35,53 @@ impl Allocator {
         self.by_start.insert(start, bytes);
         self.by_size.insert((bytes, start));
         self.free_bytes += bytes;
+        self.touch(start, bytes);
+    }
+
+    /// Notes that a range changed hands, or got a name.
+    pub fn touch(&mut self, start: u64, bytes: u64) {
+        if let Some(touched) = &mut self.touched {
+            touched.add(start, bytes);
+        }
+        if !self.suspects.is_empty() {
+            self.suspects.retain(|&(at, len, _)| at + len <= start || start + bytes <= at);
+        }
+    }
+
+    /// Notes from now on what changes in a range.
+    pub fn watch(&mut self, first: u64, bytes: u64) {
+        self.touched = Some(Blocks::new(first, bytes));
+    }
+
+    /// What changed since.
+    pub fn unwatch(&mut self) -> Option<Blocks> {
+        self.touched.take()
+    }
+
+    /// The free ranges.
+    pub fn each_free(&self, mut each: impl FnMut(u64, u64)) {
+        self.by_start.iter().for_each(|(&start, &bytes)| each(start, bytes));
+    }
+
+    /// Takes what a check of a range found in use and unnamed, now. Gives back what was found so long ago too and
+    /// did not change since: space granted to a body that is still coming in is not lost.
+    pub fn suspect_unnamed(
+        &mut self,
+        first: u64,
+        bytes: u64,
+        unnamed: Vec<(u64, u64)>,
+        now_ns: u64,
+    ) -> Vec<(u64, u64)> {
+        let since = |&(at, len): &(u64, u64)| {
+            let overlaps = |&&(start, bytes, _): &&(u64, u64, u64)| at < start + bytes && start < at + len;
+            self.suspects.iter().find(overlaps).map_or(now_ns, |&(_, _, since_ns)| since_ns)
+        };
+        let found: Vec<_> = unnamed.iter().map(|range| (range.0, range.1, since(range))).collect();
+        self.suspects.retain(|&(at, _, _)| at < first || first + bytes <= at);
+        let room = SUSPECTS_MAX.saturating_sub(self.suspects.len());
+        self.suspects.extend(found.iter().take(room));
+        let is_lost = |&(_, _, since_ns): &(u64, u64, u64)| now_ns - since_ns >= LOST_AFTER_NS;
+        found.into_iter().filter(is_lost).map(|(at, len, _)| (at, len)).collect()
     }
 
     fn remove(&mut self, start: u64, bytes: u64) {
@@ -31,6 +89,7 @@ impl Allocator {
         assert_eq!(held, Some(bytes), "both orders hold the same ranges");
         self.by_size.remove(&(bytes, start));
         self.free_bytes -= bytes;
+        self.touch(start, bytes);
     }
 
     /// Frees a range.

@@ -21,6 +21,10 @@ pub struct WholePg {
     pub pg: PgId,
     /// Whether an acknowledged write of it may be lost.
     pub state: PgState,
+    /// Numbers of records that are missing: changes that were acknowledged and that nothing has any more.
+    pub lost: Vec<(u64, u64)>,
+    /// The highest number of it that is known.
+    pub seq_high: u64,
     index: MemoryIndex,
 }
 
@@ -45,9 +49,9 @@ impl Replayed {
     #[must_use]
     pub fn into_whole(self) -> Vec<WholePg> {
         let whole = |rows: PgRows| {
-            let number = rows.pg;
+            let (number, lost, seq_high) = (rows.pg, rows.lost(), rows.seq_high);
             let (pg, _) = into_pg(rows, VolumeId(0), false);
-            WholePg { pg: number, state: pg.state, index: pg.index }
+            WholePg { pg: number, state: pg.state, lost, seq_high, index: pg.index }
         };
         self.pgs.into_iter().map(whole).collect()
     }

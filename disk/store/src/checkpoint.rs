@@ -11,7 +11,10 @@ use std::{
 };
 
 use stria_base::PgId;
-use stria_env::{Env, sync::Semaphore};
+use stria_env::{
+    Env,
+    sync::{Permit, Semaphore},
+};
 
 use crate::{
     cursor::Shows,
@@ -125,6 +128,11 @@ impl Checkpoints {
             stats: Cell::default(),
         }
     }
+
+    /// Waits until no checkpoint is written, and keeps the next from beginning.
+    pub(crate) async fn take_turn(&self) -> Permit {
+        self.turn.take(1).await
+    }
 }
 
 /// What a checkpoint goes by, fixed before the first row is copied.
@@ -224,8 +232,9 @@ impl<E: Env> Store<E> {
             return Err(error);
         }
         let hlc_high = self.next_hlc();
-        for volume in &self.0.mine {
-            volume.write_superblock(VolumeInfo { clean: true, hlc_high, ..volume.info() }).await?;
+        for (nth, volume) in self.0.mine.iter().enumerate() {
+            let info = VolumeInfo { clean: true, hlc_high, ..volume.info() };
+            volume.write_superblock(if nth == 0 { self.marked(info) } else { info }).await?;
         }
         Ok(())
     }
@@ -395,7 +404,13 @@ impl<E: Env> Store<E> {
         let writers = if begin.moves { Writers::Cores(self.0.config.cores) } else { info.writers };
         let (position, hlc_high) = (begin.position, manifest.hlc_high);
         volume
-            .write_superblock(VolumeInfo { position, manifest: Some(named), writers, hlc_high, ..info })
+            .write_superblock(self.marked(VolumeInfo {
+                position,
+                manifest: Some(named),
+                writers,
+                hlc_high,
+                ..info
+            }))
             .await?;
         let gone = self.replace_held(0, Held { manifest, named: Some(named) });
         self.replace_views(views);
@@ -513,6 +528,59 @@ impl<E: Env> Store<E> {
             }
         }
         (manifests, runs)
+    }
+
+    /// All space that runs and manifests of this core take.
+    pub(crate) fn checkpoint_extents_all(&self) -> Vec<Extent> {
+        let (manifests, runs) = self.checkpoint_extents();
+        runs.into_iter().map(|(_, extent)| extent).chain(manifests).collect()
+    }
+
+    /// The manifest of the nth volume as its superblock names it, and its bytes.
+    pub(crate) fn held_manifest(&self, nth: usize) -> Option<(ManifestRef, Vec<u8>)> {
+        let held = self.0.checkpoints.held.borrow();
+        let named = held[nth].named?;
+        let volume = &self.0.mine[nth];
+        let bytes = held[nth].manifest.encode(volume.id);
+        // One of an earlier release may be written otherwise today: it is left alone until it is replaced.
+        (manifest::hash(volume.uuid, &bytes) == named.hash).then_some((named, bytes))
+    }
+
+    /// The runs of the first PG from `from` on that any manifest of this core names.
+    pub(crate) fn held_runs(&self, from: PgId) -> Option<(PgId, Vec<Run>)> {
+        let held = self.0.checkpoints.held.borrow();
+        let entries = || held.iter().flat_map(|held| &held.manifest.entries);
+        let pg = entries().map(|entry| entry.pg).filter(|pg| *pg >= from).min()?;
+        let of = entries().filter(|entry| entry.pg == pg);
+        Some((pg, of.flat_map(|entry| entry.runs.iter().cloned()).collect()))
+    }
+
+    /// Whether a manifest of this core names a run.
+    pub(crate) fn holds_run(&self, id: u64) -> bool {
+        self.0.checkpoints.held.borrow().iter().any(|held| held.manifest.runs().any(|run| run.id == id))
+    }
+
+    /// Makes a PG that needs repair writable again, with what is left of it: what was lost stays lost. The next
+    /// checkpoint writes all of it anew and makes that last.
+    pub fn accept_loss(&self, pg: PgId) {
+        let mut state = self.pg(pg).borrow_mut();
+        state.state = PgState::Active;
+        state.keeps_runs = false;
+        state.changed = None;
+        self.0.checkpoints.wanted.set(true);
+    }
+
+    /// Asks for a checkpoint that writes all of a PG anew, because its runs are damaged. False when memory does
+    /// not have it all either.
+    pub(crate) fn replace_runs(&self, pg: PgId) -> bool {
+        let Some(Some(state)) = self.0.pgs.get(usize::from(pg.0)) else { return false };
+        let mut state = state.borrow_mut();
+        if state.keeps_runs || state.pages.is_paged {
+            return false;
+        }
+        state.changed = None;
+        self.0.checkpoints.wanted.set(true);
+        true
     }
 
     /// Figures, counted now.

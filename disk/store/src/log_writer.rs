@@ -126,7 +126,7 @@ impl<E: Env> Store<E> {
         };
         let (header, offset, buf) = match self.write_at(place, count, pieces, buf, method).await {
             Ok(written) => written,
-            Err(StoreError::Io { .. }) => {
+            Err(StoreError::Io { .. }) if !self.0.volumes.is_failed(volume.id) => {
                 place = self.leave_segment(place).await?;
                 let buf = patient_buf(&self.0.env, FRAME_BUFFER_BYTES).await;
                 self.write_at(place, count, pieces, buf, method).await?

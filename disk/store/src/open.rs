@@ -24,6 +24,7 @@ use crate::{
     recover::{Base, PagedRows, load_whole},
     replay::{PgRows, Slot, VolumeReplay},
     row::{BodyRef, Extent},
+    scrub::ScrubState,
     store::{Inner, PgState, Store, StoreConfig},
     superblock::{
         self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
@@ -204,8 +205,9 @@ impl<E: Env> Store<E> {
             })
         });
         let pgs = pgs.collect();
-        let checkpoints = Checkpoints::new(&mine, is_settled, env.mono_ns());
-        let inner = Inner {
+        Ok(Self(Rc::new(Inner {
+            checkpoints: Checkpoints::new(&mine, is_settled, env.mono_ns()),
+            scrub: ScrubState::new(mine[0].info.scrub, env.mono_ns()),
             env,
             config,
             volumes,
@@ -222,12 +224,10 @@ impl<E: Env> Store<E> {
             cleaning: Cell::new(false),
             cleaned_segments: Cell::new(0),
             relocated_bytes: Cell::new(0),
-            checkpoints,
             absent: mine.iter().find(|volume| volume.is_absent).map(VolumeReplay::volume),
             block_cache: RefCell::default(),
             paged_stats: Cell::default(),
-        };
-        Ok(Self(Rc::new(inner)))
+        })))
     }
 
     /// The extents that rows of this core's PGs name, by volume: to be adopted by the volumes' owners. Later, of a store

@@ -84,8 +84,6 @@ impl<E: Env> Store<E> {
     pub async fn resolve<K: AsRef<[u8]>>(&self, pg: PgId, keys: &[K]) -> Result<Resolved<E>, StoreError> {
         let resolved = self.hold(pg, keys);
         for key in resolved.keys.iter().flatten() {
-            // Runs that are replaced meanwhile keep their space until all of them were asked.
-            let _reading = self.0.pins.runs.begin();
             let views = {
                 let pg = self.pg(pg).borrow();
                 if pg.known(key).is_some() {
@@ -93,7 +91,11 @@ impl<E: Env> Store<E> {
                 }
                 pg.pages.views.clone()
             };
-            let row = self.find(&views, key).await?;
+            // Runs that are replaced while one of them is read keep their space until all were.
+            let row = {
+                let _reading = self.0.pins.runs.begin();
+                self.find(&views, key).await?
+            };
             let mut pg = self.pg(pg).borrow_mut();
             // What a checkpoint left here meanwhile is newer.
             if let Some(held) = pg.pages.held.get_mut(key)

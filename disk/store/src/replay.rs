@@ -33,6 +33,9 @@ pub(crate) struct Slot {
     pub(crate) row: Option<Row>,
 }
 
+/// Gaps of a PG's numbers that are told apart.
+const GAPS_MAX: usize = 16;
+
 /// What runs and logs say of one PG.
 #[derive(Debug)]
 pub struct PgRows {
@@ -48,6 +51,10 @@ pub struct PgRows {
     pub(crate) hlc_high: Hlc,
     /// What was read may lack an acknowledged write of it.
     pub(crate) suspect: bool,
+    /// First and last number of records found behind the position.
+    numbers: Option<(u64, u64)>,
+    /// Numbers missing between them, as far as they are counted.
+    gaps: Vec<(u64, u64)>,
 }
 
 impl PgRows {
@@ -60,6 +67,8 @@ impl PgRows {
             seq_high: 0,
             hlc_high: Hlc(0),
             suspect: false,
+            numbers: None,
+            gaps: Vec::new(),
         }
     }
 
@@ -70,6 +79,8 @@ impl PgRows {
         self.seq_high = self.seq_high.max(other.seq_high);
         self.hlc_high = self.hlc_high.max(other.hlc_high);
         self.suspect |= other.suspect;
+        self.numbers = self.numbers.or(other.numbers);
+        self.gaps.extend_from_slice(&other.gaps);
         // The older one may have rows whose tombstones the newer one could do without.
         let version = |base: &Option<Base>| base.as_ref().map(|base| base.version);
         if version(&other.base) > version(&self.base) {
@@ -81,6 +92,42 @@ impl PgRows {
         }
         for (key, slot) in other.rows {
             put(&mut self.rows, key, slot);
+        }
+    }
+
+    /// Whether nothing says that an acknowledged write of it may be lost.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.suspect && self.base.as_ref().is_none_or(|base| !base.needs_repair && !base.is_damaged)
+    }
+
+    /// Notes that a record of this number was found in the log, in order.
+    fn found_number(&mut self, number: u64) {
+        let last = self.numbers.map_or(number, |(_, last)| last);
+        if number > last + 1 && self.gaps.len() < GAPS_MAX {
+            self.gaps.push((last + 1, number - 1));
+        }
+        self.numbers = Some((self.numbers.map_or(number, |(first, _)| first), last.max(number)));
+    }
+
+    /// Ranges of numbers that belong to records nobody found.
+    pub(crate) fn lost(&self) -> Vec<(u64, u64)> {
+        let mut lost = self.gaps.clone();
+        // Without a checkpoint nothing was ever cleaned away: its numbers begin with 1.
+        let before = self.base.as_ref().map_or(0, |base| base.pg_seq);
+        if let Some((first, _)) = self.numbers
+            && first > before + 1
+        {
+            lost.insert(0, (before + 1, first - 1));
+        }
+        lost
+    }
+
+    /// Adds changes of older frames: of equal numbers, what is there already was written later.
+    pub(crate) fn add_older(&mut self, older: BTreeMap<Box<[u8]>, Slot>) {
+        for (key, slot) in older {
+            if self.rows.get(&key).is_none_or(|there| there.seq < slot.seq) {
+                self.rows.insert(key, slot);
+            }
         }
     }
 }
@@ -219,7 +266,7 @@ pub async fn replay<E: Env>(
     store_uuid: u128,
     volumes: Vec<(VolumeId, E::Disk)>,
 ) -> Result<Replayed, StoreError> {
-    replay_within(env, store_uuid, volumes, Budget::WHOLE).await
+    replay_from(env, store_uuid, volumes, Budget::WHOLE, true).await
 }
 
 /// As [`replay`], with no more rows in memory than the budget allows; every block is read and verified all the
@@ -231,15 +278,43 @@ pub async fn replay_within<E: Env>(
     env: &E,
     store_uuid: u128,
     volumes: Vec<(VolumeId, E::Disk)>,
+    budget: Budget,
+) -> Result<Replayed, StoreError> {
+    replay_from(env, store_uuid, volumes, budget, true).await
+}
+
+/// As [`replay`], as if no checkpoint had ever been written: all of the log, from its first segment. Every row that
+/// counts lies in the log, because cleaning moves it before a segment is freed; but of a PG that changed its
+/// core, rows may come back whose deletion was cleaned away from another log.
+///
+/// # Errors
+/// As [`replay`].
+pub async fn replay_whole_log<E: Env>(
+    env: &E,
+    store_uuid: u128,
+    volumes: Vec<(VolumeId, E::Disk)>,
+) -> Result<Replayed, StoreError> {
+    replay_from(env, store_uuid, volumes, Budget::WHOLE, false).await
+}
+
+async fn replay_from<E: Env>(
+    env: &E,
+    store_uuid: u128,
+    volumes: Vec<(VolumeId, E::Disk)>,
     mut budget: Budget,
+    from_checkpoints: bool,
 ) -> Result<Replayed, StoreError> {
     let start_ns = env.mono_ns();
     let mut rows: BTreeMap<PgId, PgRows> = BTreeMap::new();
     let mut replayed = Replayed::default();
     for (id, disk) in volumes {
-        let info = probe_volume(env, &disk, id).await?;
+        let mut info = probe_volume(env, &disk, id).await?;
         if info.identity.store_uuid != store_uuid || info.identity.volume != id {
             return Err(StoreError::Foreign { volume: id, found: info.identity.volume });
+        }
+        if !from_checkpoints {
+            // Who wrote the older part of the log is not known.
+            info = VolumeInfo { position: None, manifest: None, writers: Writers::Mixed, ..info };
         }
         let named = read_named(env, &disk, &info, &mut replayed.report).await?;
         let mut read = read_log(env, &disk, &info, rescued(&info, &named, &[])).await?;
@@ -510,6 +585,9 @@ impl<E: Env> LogReader<'_, E> {
             self.report.records += 1;
             let pg = self.rows.entry(record.pg).or_insert_with(|| PgRows::new(record.pg));
             pg.seq_high = pg.seq_high.max(record.pg_seq);
+            if !is_before && record.kind == RecordKind::Changes {
+                pg.found_number(record.pg_seq);
+            }
             pg.hlc_high = pg.hlc_high.max(record.hlc);
             let rows = match rescued {
                 Some(rescued) => {

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use stria_base::{DataId, Hlc, HlcClock, PgId, VolumeId, limits::EXTENT_BYTES_MAX, units::align_up};
 use stria_env::{Env, sync::Notify};
-use stria_wal::{RecordBuilder, RecordKind};
+use stria_wal::{FRAME_HEADER_BYTES, RecordBuilder, RecordKind};
 
 use crate::{
     block_cache::BlockCache,
@@ -32,6 +32,7 @@ use crate::{
     pg::{PendingRow, Pg},
     pins::Pins,
     row::{BodyRef, Change, Extent, Grant, Home, InlineRef, NewBody, Row, block_log2},
+    scrub::{ScrubState, ScrubStats},
     volume::Volume,
     volumes::Volumes,
 };
@@ -95,6 +96,7 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) checkpoints: Checkpoints,
     /// A volume of this core that was missing when the store was opened: it knows no rows and takes none.
     pub(crate) absent: Option<VolumeId>,
+    pub(crate) scrub: ScrubState,
     pub(crate) block_cache: RefCell<BlockCache>,
     pub(crate) paged_stats: Cell<PagedStats>,
 }
@@ -138,6 +140,8 @@ pub struct StoreStats {
     pub failed: bool,
     /// Its checkpoints.
     pub checkpoints: CheckpointStats,
+    /// Its scrubbing.
+    pub scrub: ScrubStats,
     /// What is left to runs.
     pub paged: PagedStats,
 }
@@ -354,6 +358,9 @@ impl<E: Env> Store<E> {
                 if pg.pending.get(&change.key).is_some_and(|pending| pending.seq == change.seq) {
                     pg.pending.remove(&change.key);
                 }
+                if !record.relocated && self.samples_next() {
+                    self.sample(record.pg, &change, segment, payload_at - FRAME_HEADER_BYTES as u64);
+                }
                 self.publish_change(&mut pg, change, record.relocated, frame, &moved);
             }
         }
@@ -388,6 +395,7 @@ impl<E: Env> Store<E> {
             "rows become visible in the order of their numbers"
         );
         pg.note(&change);
+        self.note_named(&change);
         let added = change.row.as_ref().map_or(0, |row| u64::from(row.home.bytes));
         let new_id = change.row.as_ref().and_then(extents_id);
         pg.rows = pg.rows + u64::from(change.row.is_some()) - u64::from(old.is_some());
@@ -404,6 +412,16 @@ impl<E: Env> Store<E> {
             self.0.dropped.borrow_mut().push_back((frame, body.id, body.extents.clone()));
         }
         pg.let_go(&change.key);
+    }
+
+    /// A check of the space that runs must not miss what got a name behind its back.
+    fn note_named(&self, change: &PendingChange) {
+        let Some(Row { body: BodyRef::Extents(body), .. }) = &change.row else { return };
+        for extent in &body.extents {
+            if let Some(volume) = self.0.mine.iter().find(|volume| volume.id == extent.volume) {
+                volume.alloc.borrow_mut().touch(extent.offset, u64::from(extent.bytes));
+            }
+        }
     }
 
     /// Frees space dropped by frames that are on stable media, unless it is being read.
@@ -524,6 +542,7 @@ impl<E: Env> Store<E> {
         stats.absent = self.0.absent.is_some();
         drop(log);
         stats.checkpoints = self.checkpoint_stats();
+        stats.scrub = self.scrub_stats();
         stats
     }
 

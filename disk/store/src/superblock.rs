@@ -2,7 +2,11 @@
 
 use stria_base::{Hlc, PgId, VolumeId, checksum::crc32c, hash::hash64};
 
-use crate::{manifest::ManifestRef, map::Geometry};
+use crate::{
+    manifest::ManifestRef,
+    map::Geometry,
+    scrub::{ScrubMark, ScrubStep},
+};
 
 /// Version of the volume format this release writes. Format 1 had zeros in place of position and manifest,
 /// which means neither.
@@ -50,6 +54,8 @@ pub struct VolumeInfo {
     pub position: Option<Position>,
     /// The manifest of the runs on this volume.
     pub manifest: Option<ManifestRef>,
+    /// How far scrubbing has come; of the first volume of a core.
+    pub scrub: ScrubMark,
 }
 
 impl VolumeInfo {
@@ -64,6 +70,7 @@ impl VolumeInfo {
             writers: Writers::None,
             position: None,
             manifest: None,
+            scrub: ScrubMark::default(),
         }
     }
 }
@@ -164,6 +171,18 @@ pub fn encode(info: &VolumeInfo, copy: u32) -> [u8; SUPERBLOCK_BYTES] {
         out[112..116].copy_from_slice(&manifest.bytes.to_le_bytes());
         out[120..128].copy_from_slice(&manifest.hash.to_le_bytes());
     }
+    let (kind, of, generation) = match info.scrub.next {
+        ScrubStep::Log { nth, generation } => (0u16, nth, generation),
+        ScrubStep::Runs(pg) => (1, pg.0, 0),
+        ScrubStep::Rows(pg) => (2, pg.0, 0),
+    };
+    out[128..130].copy_from_slice(&kind.to_le_bytes());
+    out[130..132].copy_from_slice(&of.to_le_bytes());
+    out[136..144].copy_from_slice(&generation.to_le_bytes());
+    let times = [info.scrub.deep_begun_ms, info.scrub.deep_done_ms, info.scrub.light_done_ms];
+    for (at, time_ms) in (144..).step_by(8).zip(times) {
+        out[at..at + 8].copy_from_slice(&time_ms.to_le_bytes());
+    }
     let hash = hash64(info.epoch, &out[..HASH_AT]);
     out[HASH_AT..HASH_AT + 8].copy_from_slice(&hash.to_le_bytes());
     let crc = crc32c(&out[..CRC_AT]);
@@ -205,7 +224,16 @@ pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
     let position =
         Position { generation: u64_at(64), offset: u64_at(72), next_seq: u64_at(80), prev_hash: u64_at(88) };
     let manifest = ManifestRef { offsets: [u64_at(96), u64_at(104)], bytes: u32_at(112), hash: u64_at(120) };
+    let next = match u16_at(128) {
+        1 => ScrubStep::Runs(PgId(u16_at(130))),
+        2 => ScrubStep::Rows(PgId(u16_at(130))),
+        // Of a kind this release does not know: the pass begins again.
+        _ => ScrubStep::Log { nth: u16_at(130), generation: u64_at(136) },
+    };
+    let scrub =
+        ScrubMark { next, deep_begun_ms: u64_at(144), deep_done_ms: u64_at(152), light_done_ms: u64_at(160) };
     Ok(VolumeInfo {
+        scrub,
         identity: VolumeIdentity {
             store_uuid: u128::from(u64_at(16)) | u128::from(u64_at(24)) << 64,
             volume: VolumeId(u16_at(32)),
@@ -243,6 +271,12 @@ mod tests {
             writers: Writers::Cores(4),
             position: Some(Position { generation: 8, offset: 4096, next_seq: 9, prev_hash: 10 }),
             manifest: Some(ManifestRef { offsets: [1 << 22, 1 << 23], bytes: 4096, hash: 11 }),
+            scrub: ScrubMark {
+                next: ScrubStep::Rows(PgId(7)),
+                deep_begun_ms: 12,
+                deep_done_ms: 13,
+                light_done_ms: 14,
+            },
         }
     }
 
@@ -259,7 +293,8 @@ mod tests {
         bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
         bytes[62..HASH_AT].fill(0);
         seal(&mut bytes, 9);
-        assert_eq!(decode(&bytes, 0), Ok(VolumeInfo { position: None, manifest: None, ..info(9) }));
+        let scrub = ScrubMark::default();
+        assert_eq!(decode(&bytes, 0), Ok(VolumeInfo { position: None, manifest: None, scrub, ..info(9) }));
     }
 
     #[test]

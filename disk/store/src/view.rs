@@ -177,6 +177,31 @@ impl RunView {
     }
 }
 
+/// Block and index out of any bytes, as if their checksums were right.
+pub(crate) fn fuzz_decode(bytes: &[u8]) {
+    let count = bytes.first().copied().map_or(0, u32::from);
+    for expected in [1, count] {
+        let mut rows = BlockRows::new(bytes, expected);
+        let mut found = 0;
+        while let Ok(Some(_)) = rows.next() {
+            found += 1;
+        }
+        assert!(found <= expected, "a block has no more rows than it should");
+    }
+    let Some(head) = bytes.first_chunk::<INDEX_HEADER_BYTES>() else { return };
+    let run = Run {
+        id: u64_at(head, 16),
+        rows: u64_at(head, 24),
+        bytes: bytes.len() as u64,
+        index_bytes: bytes.len() as u32,
+        index_hash: hash64(u64_at(head, 16), bytes),
+        extents: Vec::new(),
+    };
+    if let Some(view) = RunView::parse(0, PgId(u16_at(head, 12)), &run, bytes) {
+        assert_eq!(view.blocks(), 0, "an index alone has no blocks");
+    }
+}
+
 /// Bytes behind a checksum that verifies are not what they should be.
 #[derive(Debug)]
 pub(crate) struct Malformed;

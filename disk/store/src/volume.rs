@@ -10,7 +10,11 @@ use std::{
 };
 
 use stria_base::{VolumeId, limits::EXTENT_BYTES_MAX, units::align_up};
-use stria_env::{Disk, Durability, Env, disk::BLOCK_BYTES, sync::Semaphore};
+use stria_env::{
+    Disk, Durability, Env,
+    disk::BLOCK_BYTES,
+    sync::{Permit, Semaphore},
+};
 
 use crate::{
     alloc::Allocator,
@@ -45,6 +49,8 @@ pub struct Volume<E: Env> {
     good_slot: Cell<usize>,
     /// Whether rows that need repair name space here: then others may name it too.
     has_suspects: Cell<bool>,
+    /// Whether both slots were written since the volume was opened.
+    has_written_map: Cell<bool>,
     /// One writer of the map at a time.
     map_writer: Rc<Semaphore>,
     /// Segments in which a write of the log failed.
@@ -72,6 +78,7 @@ impl<E: Env> Volume<E> {
             alloc: RefCell::new(alloc),
             good_slot: Cell::new(good_slot),
             has_suspects: Cell::new(false),
+            has_written_map: Cell::new(false),
             map_writer: Semaphore::new(1),
             withdrawn: RefCell::default(),
             len_max: Cell::new((0, 0)),
@@ -113,6 +120,33 @@ impl<E: Env> Volume<E> {
         write_superblock(&self.volumes, &info).await?;
         self.info.set(info);
         Ok(())
+    }
+
+    /// The map as it is on disk.
+    pub(crate) fn map(&self) -> DeviceMap {
+        self.map.borrow().clone()
+    }
+
+    /// Waits until nobody writes the map, and keeps others from it.
+    pub(crate) async fn take_map_writer(&self) -> Permit {
+        self.map_writer.take(1).await
+    }
+
+    /// Whether both slots of the map were written since the volume was opened.
+    pub(crate) fn has_written_map(&self) -> bool {
+        self.has_written_map.get()
+    }
+
+    /// Whether rows that need repair name space here.
+    pub(crate) fn has_suspects(&self) -> bool {
+        self.has_suspects.get()
+    }
+
+    /// Whether a segment is log in this use of it.
+    pub(crate) fn has_log(&self, segment: u32, generation: u64) -> bool {
+        let map = self.map.borrow();
+        let found = map.segments.get(segment as usize);
+        found.is_some_and(|found| matches!(found, Segment::Log { generation: of, .. } if *of == generation))
     }
 
     /// Log segments, oldest first: number, generation, end.
@@ -377,6 +411,7 @@ impl<E: Env> Volume<E> {
             self.volumes.flush(self.id).await?;
             self.good_slot.set(slot);
         }
+        self.has_written_map.set(true);
         *self.map.borrow_mut() = next;
         Ok(())
     }

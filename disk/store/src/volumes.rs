@@ -9,7 +9,7 @@ use std::{
 };
 
 use stria_base::VolumeId;
-use stria_env::{Disk, Durability, Env, sync::Notify};
+use stria_env::{Disk, Durability, Env, disk::is_flush_failure, sync::Notify};
 
 use crate::{error::StoreError, row::Extent};
 
@@ -92,8 +92,11 @@ impl<E: Env> Volumes<E> {
         let slot = self.slot(id)?;
         let bytes = buf.len() as u64;
         let (result, buf) = slot.disk.write(offset, buf, durability).await;
-        if result.is_err() {
+        if let Err(error) = &result {
             slot.bad.borrow_mut().push((offset, offset + bytes));
+            if is_flush_failure(error) {
+                slot.failed.set(true);
+            }
         }
         result.map_err(StoreError::io("write to", id))?;
         Ok(buf)
@@ -109,6 +112,13 @@ impl<E: Env> Volumes<E> {
             slot.withheld_bytes.set(slot.withheld_bytes.get() + u64::from(extent.bytes));
         }
         !is_bad
+    }
+
+    /// Whether space stays taken because a write in it failed.
+    pub(crate) fn is_withheld(&self, id: VolumeId, start: u64, bytes: u64) -> bool {
+        let bad =
+            |slot: &Slot<E>| slot.bad.borrow().iter().any(|&(from, to)| from < start + bytes && start < to);
+        self.slot(id).is_ok_and(bad)
     }
 
     /// Bytes this core does not give back because a write in them failed, and how many writes did.

@@ -12,7 +12,7 @@ use stria_env::{
 };
 use stria_wal::{FRAME_ALIGN, FrameHeader, Seed, decode_frame, frame_bytes};
 
-use crate::{error::StoreError, log::RECORD_BYTES_MAX, map::Geometry};
+use crate::{error::StoreError, log::RECORD_BYTES_MAX, map::Geometry, volume::patient_buf};
 
 /// Bytes of one read.
 const READ_BYTES: u64 = 1 << 20;
@@ -54,6 +54,7 @@ pub(crate) struct Window<'a, E: Env> {
     start: usize,
     next_read: u64,
     in_flight: VecDeque<Read<E>>,
+    in_flight_max: usize,
     /// Whether a block could not be read, also when asked again.
     pub(crate) unreadable: bool,
     /// Whether something was written where the log ended.
@@ -72,9 +73,15 @@ impl<'a, E: Env> Window<'a, E> {
             start: 0,
             next_read: 0,
             in_flight: VecDeque::new(),
+            in_flight_max: READS_IN_FLIGHT,
             unreadable: false,
             tail_was_written: false,
         }
+    }
+
+    /// Reads only what is asked for, for work that must not burden the device.
+    pub(crate) fn one_read_at_a_time(self) -> Self {
+        Self { in_flight_max: 1, ..self }
     }
 
     /// Starts at `at` instead of the beginning.
@@ -146,7 +153,7 @@ impl<'a, E: Env> Window<'a, E> {
                 // An unreadable range is a hole like any other: what verifies around it is kept.
                 Err(_) => {
                     drop(buf);
-                    self.read_blocks(offset).await?;
+                    self.read_blocks(offset).await;
                 }
             }
         }
@@ -154,10 +161,11 @@ impl<'a, E: Env> Window<'a, E> {
     }
 
     /// Reads a range block by block, zeros in place of what cannot be read.
-    async fn read_blocks(&mut self, offset: u64) -> Result<(), StoreError> {
+    async fn read_blocks(&mut self, offset: u64) {
         let end = (offset + READ_BYTES).min(self.end);
         for block in (offset..end).step_by(FRAME_ALIGN as usize) {
-            let mut buf = self.env.buf(FRAME_ALIGN as usize).ok_or(StoreError::NoBuffer)?;
+            // Half a range read is no place to stop at.
+            let mut buf = patient_buf(self.env, FRAME_ALIGN as usize).await;
             let mut is_read = false;
             for _ in 0..BLOCK_READS_MAX {
                 let (result, back) = self.disk.read(self.place.offset() + block, buf).await;
@@ -173,11 +181,10 @@ impl<'a, E: Env> Window<'a, E> {
             }
             self.bytes.extend_from_slice(&buf);
         }
-        Ok(())
     }
 
     fn read_ahead(&mut self) -> Result<(), StoreError> {
-        while self.in_flight.len() < READS_IN_FLIGHT && self.next_read < self.end {
+        while self.in_flight.len() < self.in_flight_max && self.next_read < self.end {
             let offset = self.next_read;
             let bytes = READ_BYTES.min(self.end - offset);
             let Some(buf) = self.env.buf(bytes as usize) else {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stria_base::{BucketId, DataId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Extent, ExtentBody, Grant, LogSegment, NewBody, Progress, StoreError};
+use stria_store::{
+    Extent, ExtentBody, Grant, LogSegment, NamedSpace, NewBody, Progress, SpaceWindow, StoreError,
+};
 
 use crate::{
     engine::Engine,
@@ -75,6 +77,12 @@ impl Answer for Progress {
     fn absent(_: StoreError) -> Option<Self> {
         // A store with a missing volume is settled, or it would not have opened.
         Some(Self::Moved)
+    }
+}
+
+impl Answer for Result<NamedSpace, StoreError> {
+    fn absent(_: StoreError) -> Option<Self> {
+        None
     }
 }
 
@@ -148,6 +156,7 @@ calls! {
     PurgeBucket => Result<(), EngineError>, purge_bucket;
     Relocate => Result<(), StoreError>, relocate;
     AskProgress => Progress, ask_progress;
+    NameSpace => Result<NamedSpace, StoreError>, name_space;
 }
 
 /// Finds a version of a key.
@@ -503,3 +512,10 @@ pub struct Relocate {
 /// Asks how far this core has come with its checkpoints since the store was opened.
 #[derive(Debug)]
 pub struct AskProgress;
+
+/// Asks what this core's rows name in a window of a volume.
+#[derive(Debug)]
+pub struct NameSpace {
+    /// The window.
+    pub window: SpaceWindow,
+}

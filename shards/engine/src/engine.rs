@@ -7,7 +7,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use stria_base::{BucketId, FixedMap, FixedSet, PgId};
 use stria_env::{Env, sync::Notify};
-use stria_store::{Change, Store, Volumes};
+use stria_store::{Change, Store, StoreError, Volumes};
 
 use crate::{
     cache::BodyCache,
@@ -108,6 +108,10 @@ impl<E: Env> Engine<E> {
 
     /// Announces a write to `bucket`; hold the result until the write is durable or refused.
     pub(crate) fn begin_write(&self, bucket: BucketId) -> Result<InFlight<'_, E>, EngineError> {
+        // Also for a deletion that finds nothing: what was in flight when the log failed may be there after a restart.
+        if self.0.store.is_failed() {
+            return Err(EngineError::Store(StoreError::Failed));
+        }
         if self.0.sealed.borrow().contains(&bucket) {
             return Err(EngineError::NoSuchBucket);
         }

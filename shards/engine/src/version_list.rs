@@ -117,8 +117,16 @@ impl<E: Env> Engine<E> {
         let until = versions.0.last().filter(|_| versions.1).map(|last| last.key.clone());
         let plain = self.collect(pg, query, &Rows { bucket, is_plain: true, until }).await?;
         let (mut page, more) = merge(vec![versions, plain], query.entries_max);
-        for entry in &mut page {
-            entry.is_latest = self.is_latest(pg, bucket, entry).await?;
+        // The page holds all versions of a key down from the newest, but for the key it may begin in the middle of. Rows
+        // are not asked again: of a paged PG they may be others by now.
+        let begun = query.after.as_ref().filter(|(_, version)| version.is_some()).map(|(key, _)| &**key);
+        let mut last: Option<Box<[u8]>> = None;
+        for entry in page.iter_mut().filter(|entry| entry.version.is_some()) {
+            if last.as_deref() != Some(&*entry.key) {
+                let is_begun = begun == Some(&*entry.key);
+                entry.is_latest = !is_begun || self.is_latest(pg, bucket, entry).await?;
+            }
+            last = Some(entry.key.clone());
         }
         Ok((page, more))
     }

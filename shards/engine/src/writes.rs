@@ -4,12 +4,12 @@ use std::ops::{Bound, ControlFlow};
 
 use stria_base::{BucketId, Hlc, PgId};
 use stria_env::Env;
-use stria_store::{Change, Grant, NewBody, Progress, StoreError, Ticket};
+use stria_store::{Change, Grant, NamedSpace, NewBody, Progress, StoreError, Ticket};
 
 use crate::{
     calls::{
-        Allocate, AskProgress, DeleteObject, Deleted, Place, PurgeBucket, PutObject, Release, Relocate,
-        SealBucket, UnsealBucket, Written,
+        Allocate, AskProgress, DeleteObject, Deleted, NameSpace, Place, PurgeBucket, PutObject, Release,
+        Relocate, SealBucket, UnsealBucket, Written,
     },
     codec,
     engine::Engine,
@@ -150,6 +150,10 @@ impl<E: Env> Engine<E> {
     #[expect(clippy::unused_async, reason = "calls are awaited, whichever they are")]
     pub(crate) async fn ask_progress(&self, _: AskProgress) -> Progress {
         self.0.store.checkpoint_progress()
+    }
+
+    pub(crate) async fn name_space(&self, call: NameSpace) -> Result<NamedSpace, StoreError> {
+        self.0.store.named_space(call.window).await
     }
 
     pub(crate) async fn seal_bucket(&self, call: SealBucket) -> Result<bool, EngineError> {

@@ -2,6 +2,7 @@
 //! because the kernel owns it in between (io_uring).
 
 use std::{
+    fmt,
     future::Future,
     io,
     ops::{Deref, DerefMut},
@@ -32,6 +33,35 @@ pub enum Durability {
     Durable,
 }
 
+/// What an error carries when it was a flush that failed, on its own or inside a durable write: nothing is known of
+/// any earlier cached write then, whoever made it.
+#[derive(Debug)]
+struct FlushFailed(io::Error);
+
+impl fmt::Display for FlushFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the flush failed: {}", self.0)
+    }
+}
+
+impl std::error::Error for FlushFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Marks the error of a flush.
+#[must_use]
+pub fn flush_failure(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), FlushFailed(error))
+}
+
+/// Whether it was a flush that failed.
+#[must_use]
+pub fn is_flush_failure(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<FlushFailed>())
+}
+
 /// One volume. Offsets and buffer lengths are multiples of [`BLOCK_BYTES`]. Operations in flight may
 /// complete and reach the media in any order. A completed operation moved the whole range: short
 /// transfers are resubmitted below this trait. Dropping a future leaves the operation to finish; its
@@ -46,7 +76,8 @@ pub trait Disk: Clone + 'static {
         offset: u64,
         buf: Self::Buf,
     ) -> impl Future<Output = (io::Result<()>, Self::Buf)> + 'static;
-    /// Writes `buf` (its whole length) at `offset`.
+    /// Writes `buf` (its whole length) at `offset`. The error of a durable write that failed in a flush of the whole
+    /// device answers [`is_flush_failure`].
     fn write(
         &self,
         offset: u64,

@@ -3,6 +3,8 @@
 //! Invariant: a completed operation moved the whole range; short transfers are resubmitted here. Dropping
 //! a future lets the operation run to its end and returns its buffer afterwards. One core.
 
+use stria_env::disk::flush_failure;
+
 use crate::{
     core::{Core, Inner},
     mapping::Mapping,
@@ -151,7 +153,8 @@ impl File {
                 // Cut short, the link is broken and the flush did not run: the slow way repeats both.
                 let whole = written.result == length as i32 && flushed.result != -libc::ECANCELED;
                 if whole || written.result < 0 {
-                    let outcome = sys::check(written.result).and_then(|_| sys::check(flushed.result));
+                    let flushed = || sys::check(flushed.result).map_err(flush_failure);
+                    let outcome = sys::check(written.result).and_then(|_| flushed());
                     return (outcome.map(drop), buf);
                 }
                 (buf, whole)
@@ -164,7 +167,7 @@ impl File {
         if outcome.is_err() {
             return (outcome, buf);
         }
-        (self.fdatasync().await, buf)
+        (self.fdatasync().await.map_err(flush_failure), buf)
     }
 
     /// Makes every write that completed before this call durable.

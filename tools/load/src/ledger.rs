@@ -41,6 +41,8 @@ struct KeyState {
     settled: Option<Content>,
     /// After the operation that got no answer.
     undecided: Option<Option<Content>>,
+    /// After operations that failed without saying whether they were done: a restart may show any of them.
+    open: Vec<Option<Content>>,
     /// Everything ever sent under this key: tells an old object from a torn one.
     history: BTreeSet<Sha>,
 }
@@ -97,6 +99,7 @@ impl Ledger {
         writeln!(self.file, "acknowledged {} {key}", self.operations)?;
         let state = self.keys.get_mut(key).expect("begun before");
         state.settled = state.undecided.take().expect("begun before");
+        state.open.clear();
         self.acknowledged += 1;
         Ok(())
     }
@@ -111,6 +114,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// After it failed in a way that does not say whether it was done: it may show at any time until a later one is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn leave_open(&mut self, key: &str) -> io::Result<()> {
+        writeln!(self.file, "open {} {key}", self.operations)?;
+        let state = self.keys.get_mut(key).expect("begun before");
+        state.open.extend(state.undecided.take());
+        Ok(())
+    }
+
     /// Judges what a GET of `key` found. What is found decides the undecided operation, for good.
     ///
     /// # Errors
@@ -118,6 +133,11 @@ impl Ledger {
     pub fn check(&mut self, key: &str, found: Option<Content>) -> io::Result<Verdict> {
         let state = self.keys.entry(key.to_owned()).or_default();
         let undecided = state.undecided.take();
+        if found != state.settled && state.open.contains(&found) {
+            writeln!(self.file, "open {key} is {}", found.as_ref().map_or("absent".into(), describe))?;
+            state.settled = found;
+            return Ok(Verdict::Good);
+        }
         if found == state.settled || undecided == Some(found) {
             if undecided.is_some() {
                 writeln!(self.file, "decided {key} {}", found.as_ref().map_or("absent".into(), describe))?;

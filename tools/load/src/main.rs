@@ -1,14 +1,16 @@
 //! Judges the server as a whole from outside: `crash` kills it under load and audits, `restart` times
-//! replay, `limits` looks at memory and connections, `devices` runs on block devices. Started by `cargo xtask`.
+//! replay, `limits` looks at memory and connections, `devices` runs on block devices, `fault-disk` on a disk that fails. Started by `cargo xtask`.
 //!
 //! Invariant: exits 0 only when the demand held. Deliberately absent: every crate of the server but the
 //! signer.
 
-#![allow(clippy::disallowed_methods, reason = "a tool is no data core")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a tool is no data core")]
 
 mod client;
 mod crash;
 mod devices;
+mod fault_disk;
+mod faults;
 mod index;
 mod ledger;
 mod limits;
@@ -34,6 +36,7 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
   scale --objects N [--object-bytes B] [--memory SIZE] [--index-memory SIZE]
                       starts and CPU per operation of a store filled before by examples/fill.rs, its directory --data
   limits              memory under load, and 10,000 idle connections
+  fault-disk          a disk that fails under the server: errors, short transfers, slowness, no space, gone
   devices             a store on loop devices: kills, and every device that has to be refused
 ";
 
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         "limits" => limits::run(&options),
         "scale" => scale::run(&options),
         "devices" => devices::run(&options),
+        "fault-disk" => faults::run(&options),
         other => {
             eprintln!("unknown command '{other}'\n\n{HELP}");
             return ExitCode::from(2);

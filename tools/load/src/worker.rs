@@ -63,13 +63,21 @@ pub struct Worker {
     random: Random,
     ledger: Ledger,
     buckets: Vec<String>,
+    /// Whether a 503 to a write leaves it open: so where devices fail under the server.
+    pub failures_leave_open: bool,
 }
 
 impl Worker {
     /// Number `number`, deciding by `seed`.
     #[must_use]
     pub fn new(number: u64, seed: u64, ledger: Ledger) -> Self {
-        Self { number, random: Random::new(seed ^ (number + 1) << 48), ledger, buckets: Vec::new() }
+        Self {
+            number,
+            random: Random::new(seed ^ (number + 1) << 48),
+            ledger,
+            buckets: Vec::new(),
+            failures_leave_open: false,
+        }
     }
 
     /// Acknowledged operations so far.
@@ -157,7 +165,7 @@ impl Worker {
             return self.ledger.acknowledge(key);
         }
         unexpected(response, key, findings);
-        self.ledger.refuse(key)
+        if self.failures_leave_open { self.ledger.leave_open(key) } else { self.ledger.refuse(key) }
     }
 
     fn put_parts(

@@ -44,6 +44,8 @@ pub struct Life {
     pub frame_high: RefCell<BTreeMap<u16, u64>>,
     /// Bodies whose medium was hurt on purpose.
     pub hurt_bodies: BTreeSet<u64>,
+    /// Whether a pass of scrubbing holds bodies that it reads.
+    pub is_scrubbing: Cell<bool>,
 }
 
 pub(crate) fn row_key(key: u16) -> Box<[u8]> {

@@ -64,7 +64,7 @@ pub struct EngineLife {
     pub running: Cell<u32>,
 }
 
-fn meta_of(object: &Object) -> ObjectMeta {
+pub(crate) fn meta_of(object: &Object) -> ObjectMeta {
     let size = object.parts.iter().map(|(_, _, bytes)| u64::from(*bytes)).sum();
     let mut meta = ObjectMeta::new(size, (u128::from(object.id) << 3).to_le_bytes());
     for (number, body, bytes) in &object.parts {
@@ -99,7 +99,7 @@ impl EngineLife {
         self.node.envs[0].world()
     }
 
-    fn rng<R>(&self, f: impl FnOnce(&mut Rng) -> R) -> R {
+    pub(crate) fn rng<R>(&self, f: impl FnOnce(&mut Rng) -> R) -> R {
         self.world().rng(f)
     }
 
@@ -107,14 +107,14 @@ impl EngineLife {
         if self.plan.pg_count >= 8 { 8 } else { 4 }
     }
 
-    fn place(&self, bucket: BucketId, key: usize) -> (Place, &Engine<SimEnv>) {
+    pub(crate) fn place(&self, bucket: BucketId, key: usize) -> (Place, &Engine<SimEnv>) {
         let bytes = KEYS[key].as_bytes();
         let pg = pg_of(bucket, bytes, self.pgs_in_bucket(), self.plan.pg_count);
         let engine = &self.engines[usize::from(pg.owner(self.node.cores()).0)];
         (Place { pg, bucket, key: Bytes::from_static(bytes) }, engine)
     }
 
-    fn next_id(&self) -> u64 {
+    pub(crate) fn next_id(&self) -> u64 {
         let mut model = self.model.borrow_mut();
         model.next_id += 1;
         model.next_id
@@ -122,15 +122,22 @@ impl EngineLife {
 
     /// Looks a key up and reads all of it.
     pub(crate) async fn lookup(&self, bucket: BucketId, key: usize) -> Option<Object> {
-        let (place, engine) = self.place(bucket, key);
-        let found = match (Lookup { place: place.clone(), version: VersionSelector::Current, body: true })
-            .run(engine)
-            .await
-        {
-            Ok(found) => found,
-            Err(EngineError::NoSuchKey) => return None,
+        match self.lookup_version(bucket, key, VersionSelector::Current).await {
+            Ok(object) => Some(object),
+            Err(EngineError::NoSuchKey) => None,
             Err(error) => panic!("looking up {:?}: {error}", KEYS[key]),
-        };
+        }
+    }
+
+    /// Looks a version of a key up and reads all of it.
+    pub(crate) async fn lookup_version(
+        &self,
+        bucket: BucketId,
+        key: usize,
+        version: VersionSelector,
+    ) -> Result<Object, EngineError> {
+        let (place, engine) = self.place(bucket, key);
+        let found = Lookup { place: place.clone(), version, body: true }.run(engine).await?;
         let object = object_of(&found.meta);
         match found.body {
             FoundBody::Parts => {
@@ -151,7 +158,7 @@ impl EngineLife {
         if let Some(pin) = found.pin {
             Unpin { pin }.run(engine).await;
         }
-        Some(object)
+        Ok(object)
     }
 
     async fn judge_body(&self, found: FoundBody, body: u64, bytes: u32) {
@@ -175,7 +182,7 @@ impl EngineLife {
         }
     }
 
-    async fn new_body(&self, engine: &Engine<SimEnv>, body: u64, bytes: u32) -> NewBody {
+    pub(crate) async fn new_body(&self, engine: &Engine<SimEnv>, body: u64, bytes: u32) -> NewBody {
         if bytes == 0 {
             return NewBody::None;
         }
@@ -206,7 +213,7 @@ impl EngineLife {
         written
     }
 
-    fn random_bytes(&self) -> u32 {
+    pub(crate) fn random_bytes(&self) -> u32 {
         self.rng(|rng| match rng.below(6) {
             0 => 0,
             1..=3 => rng.between(1, 5_000),
@@ -419,7 +426,11 @@ impl EngineLife {
             self.ops_left.set(self.ops_left.get() - 1);
             let pause = self.rng(|rng| rng.below(1_500_000));
             self.node.envs[usize::from(core)].sleep(pause * self.plan.calm).await;
-            let what = self.rng(|rng| rng.below(10));
+            let what = self.rng(|rng| rng.below(13));
+            if what >= 10 {
+                self.version_step(core).await;
+                continue;
+            }
             if what == 9 {
                 self.list().await;
                 continue;

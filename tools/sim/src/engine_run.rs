@@ -22,6 +22,7 @@ use stria_store::SyncPolicy;
 
 use crate::{
     engine_clients::{EngineLife, Object},
+    engine_versions::VersionModel,
     node::{self, Machine},
     oplog,
     plan::{CORES_MAX, Plan},
@@ -46,6 +47,8 @@ pub struct EngineModel {
     pub begun: BTreeMap<(BucketId, usize), u64>,
     /// Uploads that were neither completed nor aborted for certain.
     pub uploads: BTreeSet<UploadId>,
+    /// The bucket with versions.
+    pub versions: VersionModel,
     /// Numbers given out.
     pub next_id: u64,
     /// Writes acknowledged, over the run.
@@ -88,6 +91,7 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
     plan.disk_bytes = 1 << 30;
     plan.faults = crate::world::Faults::default();
     plan.refuse_buffers = 0;
+    plan.calm = world.rng(|rng| *rng.pick(&[1, 1, 30, 1_000]));
     oplog::describe(&format!("{plan:?}"));
     let disks = (0..CORES_MAX).map(|i| SimDisk::new(world.clone(), u64::from(i), plan.disk_bytes)).collect();
     let machine = Machine { world, disks, formatted: Rc::default(), segment_log2: plan.segment_log2 };
@@ -179,6 +183,7 @@ fn check_restart(life: &Rc<EngineLife>) {
     model.objects = found;
     model.in_flight.clear();
     drop(model);
+    life.world().run(life.clone().check_versions_after_restart()).expect("looking ends");
     check_orphans(life);
 }
 

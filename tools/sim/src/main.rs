@@ -12,7 +12,7 @@ use std::{ops::Range, process::ExitCode, time::Instant};
 
 use stria_sim::{
     crash::{self, Extent},
-    oplog,
+    faults, oplog,
     seeds::{OPS_DEFAULT, Workload, run_many},
 };
 
@@ -24,9 +24,13 @@ first broken promise it prints the last operations and the command that repeats 
 ";
 
 const CRASH_HELP: &str = "\
-stria-sim --crash-states ci|full [--jobs N]
+stria-sim --crash-states short|ci|full [--jobs N]
 
 Every state a power cut can leave of short sequences of operations, and a start on each.
+
+stria-sim --faults
+
+The table of single faults: every kind in every structure on a volume, and what becomes of it.
 ";
 
 /// The crash enumerator, in one of two sizes.
@@ -39,6 +43,7 @@ fn crash_states(arguments: &[String]) -> ExitCode {
     };
     let extent = match (size, jobs) {
         (Some("ci"), Some(jobs)) => Extent { length_max: 3, tears: 3, every: 2, jobs },
+        (Some("short"), Some(jobs)) => Extent { length_max: 2, tears: 1, every: 1, jobs },
         (Some("full"), Some(jobs)) => Extent { length_max: 4, tears: 16, every: 1, jobs },
         _ => {
             eprint!("{CRASH_HELP}");
@@ -96,6 +101,10 @@ fn main() -> ExitCode {
     }));
     if arguments.first().is_some_and(|first| first == "--crash-states") {
         return crash_states(&arguments[1..]);
+    }
+    if arguments.first().is_some_and(|first| first == "--faults") {
+        print!("{}", faults::table());
+        return ExitCode::SUCCESS;
     }
     let Some(options) = parse(&arguments) else {
         eprint!("{HELP}{CRASH_HELP}");

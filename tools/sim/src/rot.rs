@@ -23,7 +23,7 @@ use crate::{
 /// Where segments begin.
 const HEADER_BYTES: u64 = 4 << 20;
 /// Superblock copies and, as often, device map slots: offset and the bytes that count at least.
-const PAGES: [(u64, u64); 8] = [
+pub(crate) const PAGES: [(u64, u64); 8] = [
     (0, 4096),
     (4096, 4096),
     (HEADER_BYTES - 8192, 4096),
@@ -129,7 +129,7 @@ fn manifests(run: &mut Run, places: &[Places], cores: u16, end: &mut End) {
 }
 
 /// Checkpoints of all cores, as many as it takes to settle.
-fn checkpoint_all(run: &Run, node: &Node) {
+pub(crate) fn checkpoint_all(run: &Run, node: &Node) {
     let node = node.clone();
     let written = async move {
         node.tidy_up().await?;
@@ -192,7 +192,7 @@ fn rows(run: &Run, node: &Node, pg: PgId) -> Vec<(Box<[u8]>, u64)> {
 }
 
 /// Some more operations, to their end.
-fn live(run: &mut Run, node: Node) -> Rc<Life> {
+pub(crate) fn live(run: &mut Run, node: Node) -> Rc<Life> {
     let mut life = run.new_life(node, BTreeSet::new());
     life.plan.cleans = false;
     let life = Rc::new(life);
@@ -204,16 +204,16 @@ fn live(run: &mut Run, node: Node) -> Rc<Life> {
     life
 }
 
-struct Victim {
+pub(crate) struct Victim {
     key: Key,
     body: u64,
-    volume: VolumeId,
-    offset: u64,
-    bytes: u32,
+    pub(crate) volume: VolumeId,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u32,
 }
 
 /// An acknowledged write to hurt: after a crash one that a later durable frame proves.
-fn victim(run: &Run, life: &Rc<Life>, crash: bool, in_extents: bool) -> Option<Victim> {
+pub(crate) fn victim(run: &Run, life: &Rc<Life>, crash: bool, in_extents: bool) -> Option<Victim> {
     let mut found = Vec::new();
     for pg in (0..run.plan.pg_count).map(PgId) {
         for (key, value) in life.rows_now(pg) {
@@ -263,7 +263,7 @@ fn is_proven(life: &Rc<Life>, key: Key, id: u64) -> bool {
     }
 }
 
-fn flip(run: &Run, volume: VolumeId, offset: u64, bytes: u32) {
+pub(crate) fn flip(run: &Run, volume: VolumeId, offset: u64, bytes: u32) {
     let at = offset + run.world().rng(|rng| rng.below(u64::from(bytes.max(1))));
     let bit = run.world().rng(|rng| rng.below(8));
     let disk = &run.machine.disks[usize::from(volume.0)];

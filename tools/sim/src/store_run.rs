@@ -20,7 +20,7 @@ use crate::{
     node::{self, Machine, Node},
     oplog,
     plan::{CORES_MAX, Plan},
-    rot,
+    rot, scrub,
     value::Value,
     world::{Faults, SimDisk, World},
 };
@@ -183,6 +183,7 @@ impl Run {
             frames: RefCell::default(),
             frame_high: RefCell::default(),
             hurt_bodies,
+            is_scrubbing: Cell::new(false),
         }
     }
 
@@ -201,6 +202,7 @@ impl Run {
         if self.plan.checkpoints {
             self.world().spawn(life.clone().checkpoints());
         }
+        self.world().spawn(life.clone().scrubs());
         life
     }
 
@@ -282,7 +284,10 @@ impl Run {
         // One being written holds space nobody names yet.
         let world = self.world().clone();
         let named = named_bytes(&world, node);
-        world.run_until(|| !node.stores.iter().any(|store| store.is_checkpointing()));
+        world.run_until(|| {
+            let is_checkpointing = node.stores.iter().any(|store| store.is_checkpointing());
+            !is_checkpointing && !life.is_scrubbing.get()
+        });
         node.exchange_frees();
         let failed = node.stores.iter().any(|store| store.is_failed());
         if failed || self.plan.sync != SyncPolicy::Always {
@@ -298,8 +303,9 @@ impl Run {
         self.plan.refuse_buffers = 0;
         let node = self.bring_up(cores, &mut end);
         self.check_restart(&node, end, &BTreeSet::new());
-        match self.world().rng(|rng| rng.below(3)) {
+        match self.world().rng(|rng| rng.below(4)) {
             0 => self.empty(node),
+            1 => scrub::run(self, node),
             _ => rot::run(self, node),
         }
         self.world().kill_all();
@@ -336,11 +342,13 @@ impl Run {
 
 /// Bytes of extents taken for bodies.
 fn used_bytes(node: &Node, segment_log2: u32) -> u64 {
-    let used = |stats: stria_store::StoreStats| {
-        let extents = stats.volume_bytes - stats.free_bytes - (stats.log_segments << segment_log2);
-        extents - stats.checkpoints.run_bytes - stats.withheld_bytes
-    };
-    node.stores.iter().map(|store| used(store.stats())).sum()
+    // What a core withholds may lie on another core's volume: only the sums agree.
+    let (mut taken, mut others) = (0, 0);
+    for stats in node.stores.iter().map(stria_store::Store::stats) {
+        taken += stats.volume_bytes - stats.free_bytes - (stats.log_segments << segment_log2);
+        others += stats.checkpoints.run_bytes + stats.withheld_bytes;
+    }
+    taken - others
 }
 
 /// Bytes of extents that rows name, while nobody writes.

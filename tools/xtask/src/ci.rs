@@ -43,10 +43,15 @@ const STEPS: &[Step] = &[
     ("release build", || cargo(&["build", "--release", "--workspace", "--bins", "--quiet"])),
     ("configuration page", config_page),
     ("simulator", simulator),
+    ("crash states", || {
+        succeeds(&mut command(&release("stria-sim"), &["--crash-states", "ci", "--jobs", "2"]))
+    }),
+    ("single faults", || crate::simulator::faults_match(false)),
     ("crash, 20 kills", || {
         crate::crash::passes("crash", &["--kills".into(), "20".into(), "--binary".into(), release("stria")])
     }),
     ("raw devices", || crate::crash::passes("devices", &["--binary".into(), release("stria")])),
+    ("a disk that fails", || crate::crash::passes("fault-disk", &["--binary".into(), release("stria")])),
     ("clients", || {
         crate::clients::run(&["--quick".into(), "--binary".into(), release("stria")]) == ExitCode::SUCCESS
     }),
@@ -76,15 +81,9 @@ fn release(name: &str) -> String {
     top().join("target/release").join(name).display().to_string()
 }
 
-/// 2,000 seeds of each workload, in release: a minute or two.
+/// 2,000 seeds of each workload, in release: half a minute.
 fn simulator() -> bool {
-    let binary = release("stria-sim");
-    let run = |workload| succeeds(&mut command(&binary, &["--seeds", "0..2000", "--workload", workload]));
-    std::thread::scope(|scope| {
-        let store = scope.spawn(|| run("store"));
-        let engine = run("engine");
-        engine && store.join().unwrap_or(false)
-    })
+    succeeds(&mut command(&release("stria-sim"), &["--seeds", "0..2000", "--jobs", "2"]))
 }
 
 /// docs/config.md is what the binary prints.

@@ -21,8 +21,10 @@ cargo xtask COMMAND
 
   ci                 everything below that gates a change, in order
   planted [NAME]     plants known bugs, one at a time: the simulator has to see each within 200 seeds
-                     (with --crash-states: the crash enumerator has to, within what CI looks at)
+                     (--crash-states or --faults: that check alone has to)
   crash-states       every state a power cut can leave of short sequences of operations [--full] [--jobs N]
+  faults             one fault of every kind in every structure on a volume: the table of docs/reliability.md
+                     [--write]
   loom [NAME]        every interleaving of what cores share, then planted wrong orderings: each has to be seen
   tidy               house rules: headers, lengths, floors, documents that name code
   clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
@@ -30,6 +32,7 @@ cargo xtask COMMAND
                      [--kills N] [--binary PATH] [--seed S] [--data DIR]
   restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
   limits             memory under load, 10,000 idle connections [--binary PATH]
+  fault-disk         a disk that fails under a server [--binary PATH] [--seed S] (needs FUSE)
   devices            a store on loop devices: kills, devices that must be refused [--binary PATH] (needs root)
 ";
 
@@ -43,11 +46,12 @@ fn main() -> ExitCode {
         "ci" => ci::run(rest),
         "ci-step" => ci::step(rest),
         "planted" => planted::run(rest),
+        "faults" => simulator::faults(rest),
         "crash-states" => simulator::crash_states(rest),
         "loom" => loom::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
-        "crash" | "restart" | "limits" | "devices" => crash::run(command, rest),
+        "crash" | "restart" | "limits" | "devices" | "fault-disk" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS

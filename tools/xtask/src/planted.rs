@@ -1,5 +1,5 @@
-//! `cargo xtask planted [--crash-states] [NAME]`: plants known bugs, one at a time, and requires that the
-//! simulator, or its crash enumerator, sees each.
+//! `cargo xtask planted [--crash-states | --faults] [NAME]`: plants known bugs, one at a time, and requires that
+//! the simulator, its crash enumerator or its table of single faults sees each.
 //!
 //! Invariant: exits 0 only when every patch of tools/sim/planted applied, built and was caught. Works on a
 //! copy of the tracked tree; the checkout is never touched.
@@ -37,7 +37,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let (flags, only): (Vec<&String>, Vec<&String>) =
         arguments.iter().partition(|argument| argument.starts_with("--"));
     let Some(judges) = Judge::from_flags(&flags) else {
-        eprintln!("planted [--crash-states] [NAME]");
+        eprintln!("planted [--crash-states | --faults] [NAME]");
         return ExitCode::from(2);
     };
     let Some(patches) = patches(&only) else { return ExitCode::FAILURE };
@@ -91,6 +91,8 @@ enum Judge {
     Seeds,
     /// The crash enumerator.
     CrashStates,
+    /// The table of single faults.
+    Faults,
 }
 
 impl Judge {
@@ -98,6 +100,7 @@ impl Judge {
         match flags {
             [] => Some(Self::Seeds),
             [flag] if *flag == "--crash-states" => Some(Self::CrashStates),
+            [flag] if *flag == "--faults" => Some(Self::Faults),
             _ => None,
         }
     }
@@ -149,6 +152,7 @@ impl Place {
                 .find_map(|workload| simulate(&simulator, workload))
                 .or_else(|| enumerate(&simulator)),
             Judge::CrashStates => enumerate(&simulator),
+            Judge::Faults => strike(&simulator),
         })
     }
 }
@@ -211,12 +215,19 @@ fn simulate(simulator: &Path, workload: &str) -> Option<Caught> {
     Some(Caught { at: format!("{workload} {seed}"), seeds: Some(seed.parse().ok()?), seen: seen(&text)? })
 }
 
-/// Runs the crash enumerator over as many sequences as CI does. The first violation.
+/// Runs the crash enumerator over the shorter sequences. The first violation.
 fn enumerate(simulator: &Path) -> Option<Caught> {
-    let text = complaint(Command::new(simulator).args(["--crash-states", "ci"]))?;
+    let text = complaint(Command::new(simulator).args(["--crash-states", "short"]))?;
     let (number, sequence) =
         text.lines().find_map(|line| line.split_once("state ").map(|(_, rest)| rest))?.split_once(": ")?;
     Some(Caught { at: format!("crash state {number}: {sequence}"), seeds: None, seen: seen(&text)? })
+}
+
+/// Fills the table of single faults. The first cell in which a promise broke.
+fn strike(simulator: &Path) -> Option<Caught> {
+    let text = complaint(Command::new(simulator).arg("--faults"))?;
+    let cell = text.lines().find_map(|line| line.split_once("--faults: "))?.1;
+    Some(Caught { at: cell.to_owned(), seeds: None, seen: seen(&text)? })
 }
 
 /// What a simulator printed that found a violation.

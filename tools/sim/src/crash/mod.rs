@@ -8,6 +8,8 @@ mod judge;
 mod ops;
 mod states;
 
+pub(crate) use self::{judge::machine, ops::inline};
+
 use std::{
     cell::RefCell,
     collections::HashSet,

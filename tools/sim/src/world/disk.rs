@@ -45,6 +45,27 @@ pub struct Faults {
 /// Shared between the media, writes on their way to it and copies of it: content is copied once, when written.
 pub type Page = Rc<[u8; PAGE_BYTES]>;
 
+/// One thing that goes wrong at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// The write is said to have succeeded and never happens.
+    LoseWrite,
+    /// The write fails.
+    FailWrite,
+    /// The write is said to have succeeded; its first half happens.
+    HalveWrite,
+    /// Reads fail, each time.
+    FailRead,
+}
+
+/// Where, and after how many writes there.
+#[derive(Clone)]
+struct Target {
+    fault: Injected,
+    pages: std::ops::Range<usize>,
+    passes: u64,
+}
+
 struct Unflushed {
     number: u64,
     offset: u64,
@@ -64,6 +85,7 @@ struct Media {
     faults: Faults,
     /// Writes that touch this range fail.
     broken: (u64, u64),
+    target: Option<Target>,
     writes: u64,
     header_writes: u64,
     superblock_writes: u64,
@@ -166,6 +188,13 @@ impl Media {
     }
 }
 
+impl Target {
+    fn hits(&self, offset: u64, bytes: usize) -> bool {
+        let end = page_of(offset) + bytes / PAGE_BYTES;
+        page_of(offset) < self.pages.end && self.pages.start < end
+    }
+}
+
 fn page_of(offset: u64) -> usize {
     (offset / BLOCK_BYTES) as usize
 }
@@ -186,6 +215,7 @@ impl SimDisk {
             len_bytes_max,
             faults: Faults::default(),
             broken: (0, 0),
+            target: None,
             writes: 0,
             header_writes: 0,
             superblock_writes: 0,
@@ -248,6 +278,59 @@ impl SimDisk {
                 media.unflushed.push(write);
             }
         });
+    }
+
+    /// From now on `fault` strikes operations on `pages`; a fault of writes one of them, when `passes` went well.
+    pub fn inject(&self, fault: Injected, pages: std::ops::Range<usize>, passes: u64) {
+        self.media.borrow_mut().target = Some(Target { fault, pages, passes });
+    }
+
+    /// Whether what was injected has not struck.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.media.borrow().target.is_some()
+    }
+
+    /// Whether a read of `bytes` at `offset` fails.
+    fn read_fails(&self, offset: u64, bytes: usize) -> bool {
+        let media = self.media.borrow();
+        media
+            .target
+            .as_ref()
+            .is_some_and(|target| target.fault == Injected::FailRead && target.hits(offset, bytes))
+    }
+
+    /// What strikes a write of `bytes` at `offset`.
+    fn write_fault(&self, offset: u64, bytes: usize) -> Option<Injected> {
+        let mut media = self.media.borrow_mut();
+        let target = media.target.as_mut()?;
+        if target.fault == Injected::FailRead || !target.hits(offset, bytes) {
+            return None;
+        }
+        if target.passes > 0 {
+            target.passes -= 1;
+            return None;
+        }
+        media.target.take().map(|target| target.fault)
+    }
+
+    /// What the struck write `number` leaves.
+    fn strike(&self, number: u64, fault: Injected) -> io::Result<()> {
+        let mut media = self.media.borrow_mut();
+        let at = media.unflushed.iter().position(|write| write.number == number);
+        let mut write = media.unflushed.remove(at.expect("a write stays unflushed until it completes"));
+        if fault == Injected::HalveWrite {
+            let half = write.pages.len() * PAGE_BYTES / SECTOR_BYTES / 2;
+            for (nth, page) in write.pages.iter_mut().enumerate() {
+                let mut old = [0; PAGE_BYTES];
+                media.get(write.offset + (nth * PAGE_BYTES) as u64, &mut old);
+                let kept =
+                    (half.saturating_sub(nth * PAGE_BYTES / SECTOR_BYTES) * SECTOR_BYTES).min(PAGE_BYTES);
+                Rc::make_mut(page)[kept..].copy_from_slice(&old[kept..]);
+            }
+            media.put(write.offset, &write.pages);
+        }
+        if fault == Injected::FailWrite { Err(error()) } else { Ok(()) }
     }
 
     /// Sets what may go wrong from now on.
@@ -404,7 +487,7 @@ impl Disk for SimDisk {
         let at_ns = disk.world.now_ns() + disk.latency_ns();
         async move {
             disk.world.sleep_until(at_ns).await;
-            if disk.strikes(|faults| faults.read_error_one_in) {
+            if disk.strikes(|faults| faults.read_error_one_in) || disk.read_fails(offset, buf.len()) {
                 return (Err(error()), buf);
             }
             let media = disk.media.borrow();
@@ -439,6 +522,9 @@ impl Disk for SimDisk {
         let at_ns = disk.world.now_ns() + disk.latency_ns();
         async move {
             disk.world.sleep_until(at_ns).await;
+            if let Some(fault) = disk.write_fault(offset, buf.len()) {
+                return (disk.strike(number, fault), buf);
+            }
             let is_broken = disk.is_broken(offset, buf.len() as u64);
             if is_broken || disk.strikes(|faults| faults.write_error_one_in) {
                 disk.failed_write(number);

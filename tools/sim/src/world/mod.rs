@@ -13,7 +13,7 @@ mod rng;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Faults, PAGE_BYTES, Page, SECTOR_BYTES, SimDisk};
+pub use disk::{Faults, Injected, PAGE_BYTES, Page, SECTOR_BYTES, SimDisk};
 pub use env::{SimBuf, SimEnv};
 pub use executor::World;
 pub use record::{DiskImage, Loose, Recorder, Snapshot};
