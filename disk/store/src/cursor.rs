@@ -75,13 +75,15 @@ impl<E: Env> Cursor<E> {
 
     /// The next rows, at most `most`; none at the end.
     pub(crate) async fn next(&mut self, most: usize) -> Result<Vec<RunRow>, StoreError> {
-        let store = self.store.clone();
         loop {
-            // Runs that are replaced meanwhile keep their space until the step is done.
-            let _reading = store.0.pins.runs.begin();
+            let store = self.store.clone();
             self.follow_runs();
-            for nth in 0..self.runs.len() {
-                self.fill(nth).await?;
+            {
+                // Runs that are replaced while others are read keep their space until all were.
+                let _reading = store.0.pins.runs.begin();
+                for nth in 0..self.runs.len() {
+                    self.fill(nth).await?;
+                }
             }
             let pg = store.pg(self.pg).borrow();
             if self.version != Some(pg.pages.version) {
