@@ -219,6 +219,23 @@ impl Allowed {
     }
 }
 
+/// Judges whether the request may use its bucket. A bucket that is not there is for the handler to miss.
+///
+/// # Errors
+/// `AccessDenied`
+pub fn authorise(request: &Request<'_>) -> Result<(), S3Error> {
+    match request.route.op() {
+        // What makes a bucket needs none; a form says only later who sends it; a preflight question asks for
+        // nothing.
+        Op::CreateBucket | Op::PostObject | Op::PreflightBucket | Op::PreflightObject => Ok(()),
+        op => {
+            let bucket = request.route.bucket.as_deref().and_then(|name| request.state.bucket(name));
+            let Some(bucket) = bucket else { return Ok(()) };
+            request.allowed.check_bucket(&request.state.shared.identities, &bucket, Needs::of(op))
+        }
+    }
+}
+
 /// Looks an object up, and judges whether the request may do with it what it needs. Who may not list the bucket is
 /// not told whether a key exists.
 ///

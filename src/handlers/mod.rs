@@ -238,6 +238,8 @@ async fn refused(body: &mut Body<'_>, failure: Failure) -> Outcome {
 }
 
 async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
+    // Before anything of the request is judged: what is wrong with it is no business of who may not ask.
+    door::authorise(request)?;
     match request.route.operation.state {
         State::Implemented => {}
         State::UnsetError(_) | State::UnsetDocument(..) => {

@@ -22,6 +22,7 @@ mod fsck;
 mod identities;
 mod lifecycle;
 mod listing;
+mod matrix;
 mod missing_volume;
 mod multipart;
 mod objects;
