@@ -27,6 +27,7 @@ mod object_meta;
 mod object_tagging;
 mod post_object;
 mod put_object;
+mod query_api;
 mod store_body;
 mod unset;
 mod upload_part;
@@ -240,6 +241,9 @@ async fn refused(body: &mut Body<'_>, failure: Failure) -> Outcome {
 async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
     // Before anything of the request is judged: what is wrong with it is no business of who may not ask.
     door::authorise(request)?;
+    if request.route.op() == Op::QueryApi {
+        return query_api::query_api(request, body).await;
+    }
     match request.route.operation.state {
         State::Implemented => {}
         State::UnsetError(_) | State::UnsetDocument(..) => {
