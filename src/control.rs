@@ -5,6 +5,7 @@
 //! thread with tokio; talks to data cores through bounded queues.
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener as StdListener,
     sync::{
         Arc,
@@ -37,6 +38,8 @@ pub enum ControlRequest {
         region: String,
         /// PGs it spreads over.
         pgs: u16,
+        /// Configurations it begins with.
+        configs: BTreeMap<String, String>,
         /// Milliseconds since 1970.
         now_ms: u64,
         /// Told when every core knows it.
@@ -249,8 +252,8 @@ impl Control {
 
 async fn answer(meta: &mut MetaStore, cores: &Cores, request: ControlRequest) {
     match request {
-        ControlRequest::CreateBucket { name, owner, region, pgs, now_ms, reply } => {
-            let command = Command::CreateBucket { name: name.clone(), owner, region, pgs, now_ms };
+        ControlRequest::CreateBucket { name, owner, region, pgs, configs, now_ms, reply } => {
+            let command = Command::CreateBucket { name: name.clone(), owner, region, pgs, configs, now_ms };
             let result = apply(meta, cores, &command).await;
             let _ = reply.send(result.map(|snapshot| snapshot.buckets[&name].clone()));
         }

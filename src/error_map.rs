@@ -26,6 +26,7 @@ pub fn s3_error(error: EngineError) -> S3Error {
                 .with_header("Allow", b"DELETE")
                 .with_header("Last-Modified", &modified)
         }
+        EngineError::Overtaken => ErrorCode::OperationAborted.into(),
         EngineError::NoSuchUpload => ErrorCode::NoSuchUpload.into(),
         EngineError::PreconditionFailed { condition } => {
             S3Error::from(ErrorCode::PreconditionFailed).with("Condition", condition.as_bytes())

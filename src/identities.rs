@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use stria_meta::Bucket;
-use stria_s3::response::Owner;
+use stria_s3::{config::acl::Directory, response::Owner};
 use stria_sigv4::{Secret, SecretSource};
 
 use crate::{
@@ -31,9 +31,9 @@ pub struct Identities {
 
 impl Identities {
     /// The operator's credentials and what the file has. A table with the operator's access key describes the
-    /// operator.
+    /// operator. Answers name owners beside their ids when `show_names`.
     #[must_use]
-    pub fn new(root: &Credentials, tables: &[IdentityConfig]) -> Self {
+    pub fn new(root: &Credentials, tables: &[IdentityConfig], show_names: bool) -> Self {
         let described = tables.iter().find(|table| table.access_key == root.access_key);
         let operator = described.cloned().unwrap_or_else(|| IdentityConfig {
             name: "root".into(),
@@ -48,8 +48,12 @@ impl Identities {
         });
         let operator = IdentityConfig { secret_key: root.secret_key.clone(), ..operator };
         let others = tables.iter().filter(|table| table.access_key != root.access_key).cloned();
+        let unnamed = |config: IdentityConfig| {
+            if show_names { config } else { IdentityConfig { display_name: String::new(), ..config } }
+        };
+        let operator = unnamed(operator);
         let mut all = vec![Identity { config: operator, is_operator: true }];
-        all.extend(others.map(|config| Identity { config, is_operator: false }));
+        all.extend(others.map(|config| Identity { config: unnamed(config), is_operator: false }));
         let by_access_key =
             all.iter().enumerate().map(|(i, identity)| (identity.config.access_key.clone(), i)).collect();
         Self { all, by_access_key }
@@ -64,9 +68,26 @@ impl Identities {
     /// The identity a bucket belongs to; `None` when it is configured no more.
     #[must_use]
     pub fn owner_of(&self, bucket: &Bucket) -> Option<&Identity> {
-        let by_id = self.all.iter().find(|identity| identity.config.canonical_id == bucket.owner);
+        let by_id = self.by_canonical_id(&bucket.owner);
         // Buckets of the first stores name the access key of who made them.
         by_id.or_else(|| self.by_access_key(&bucket.owner))
+    }
+
+    /// Whether an identity, or one of its account, has this canonical id.
+    #[must_use]
+    pub fn has_canonical_id(&self, identity: &Identity, id: &str) -> bool {
+        identity.config.canonical_id == id
+            || self.by_canonical_id(id).is_some_and(|known| known.shares_account(identity))
+    }
+
+    fn by_canonical_id(&self, id: &str) -> Option<&Identity> {
+        self.all.iter().find(|identity| identity.config.canonical_id == id)
+    }
+
+    /// An account as answers show it; one that is configured no more, or nobody, by its id.
+    #[must_use]
+    pub fn shown<'a>(&'a self, id: &'a str) -> Owner<'a> {
+        self.by_canonical_id(id).map_or(Owner { id, display_name: "" }, Identity::shown)
     }
 
     /// The owner of a bucket as answers show him.
@@ -91,6 +112,19 @@ impl Identity {
     pub fn shares_account(&self, other: &Self) -> bool {
         self.config.canonical_id == other.config.canonical_id
             || (self.config.account.is_some() && self.config.account == other.config.account)
+    }
+}
+
+impl Directory for Identities {
+    fn has_id(&self, id: &str) -> bool {
+        self.by_canonical_id(id).is_some()
+    }
+
+    fn id_of_email(&self, email: &str) -> Option<String> {
+        let found = self.all.iter().find(|identity| {
+            identity.config.email.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(email))
+        });
+        found.map(|identity| identity.config.canonical_id.clone())
     }
 }
 

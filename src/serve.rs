@@ -365,7 +365,8 @@ fn shared(config: &Config, credentials: &Credentials, pg_count: u16) -> Shared {
     Shared {
         region: config.region.clone(),
         route: RouteConfig { base_domains: config.domains.iter().map(|name| name.to_lowercase()).collect() },
-        identities: Identities::new(credentials, &config.identities),
+        identities: Identities::new(credentials, &config.identities, config.owner_display_name),
+        buckets_closed: config.buckets_closed,
         pg_count,
         bucket_pgs: bucket_pgs(config, pg_count),
         connections: AtomicU32::new(0),

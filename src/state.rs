@@ -29,6 +29,8 @@ pub struct Shared {
     pub route: RouteConfig,
     /// Who may sign.
     pub identities: Identities,
+    /// Whether new buckets have no access control lists and block public access.
+    pub buckets_closed: bool,
     /// Placement groups of the store.
     pub pg_count: u16,
     /// Placement groups a new bucket spreads over.

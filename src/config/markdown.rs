@@ -49,8 +49,8 @@ const IDENTITIES: &str = "
 ## Accounts
 
 The file may have any number of tables `[[identity]]`, each an account or a user of one, beside the root credentials. All share
-one namespace of buckets. The owner of a bucket, and every identity of his account, may do everything to it; others are
-refused. Root is the operator and may use every bucket.
+one namespace of buckets. The owner of a bucket, and every identity of his account, may do everything to it; others
+what its access control lists allow. Root is the operator and may use every bucket.
 
 ```toml
 [[identity]]

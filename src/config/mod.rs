@@ -123,6 +123,10 @@ pub struct Config {
     pub connections_max: u32,
     /// Region of signatures.
     pub region: String,
+    /// Whether new buckets have no access control lists and block public access.
+    pub buckets_closed: bool,
+    /// Whether owners are named.
+    pub owner_display_name: bool,
     /// Base domains of virtual-host style requests.
     pub domains: Vec<String>,
     /// Root credentials, when given; else the data directory's.

@@ -343,6 +343,8 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         bucket_pgs: Some(read.power_of_two("bucket-pgs")?).filter(|pgs| *pgs > 0),
         connections_max: read.count("connections-max")? as u32,
         region: read.text("region").expect("it has a default").0,
+        buckets_closed: read.choice("bucket-defaults")? != Some(1),
+        owner_display_name: read.bool("owner-display-name")?,
         domains: read.many("domain"),
         root_access_key,
         root_secret_key,

@@ -205,6 +205,20 @@ pub const OPTIONS: &[OptionRow] = &[
     ),
     row("region", "NAME", Kind::Text, "us-east-1", "Region clients sign for and GetBucketLocation answers"),
     row(
+        "bucket-defaults",
+        "NAME",
+        Kind::Choice(&["current", "classic"]),
+        "current",
+        "What a new bucket is: current = no access control lists, public access blocked, as S3 makes them since April 2023; classic = objects belong to their writers, nothing is blocked, for software from before",
+    ),
+    row(
+        "owner-display-name",
+        "BOOL",
+        Kind::Bool,
+        "true",
+        "Name owners beside their ids; S3 itself stopped doing so in November 2025, older clients ask for it",
+    ),
+    row(
         "domain",
         "NAME",
         Kind::Texts,

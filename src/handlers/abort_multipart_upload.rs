@@ -10,7 +10,7 @@ use crate::conn::{failure::Failure, reply::Reply};
 pub async fn abort_multipart_upload(request: &Request<'_>) -> Result<Reply, Failure> {
     let wanted = AbortMultipartUpload::parse(request.route)?;
     let bucket = request.bucket()?;
-    let upload = request.upload(&bucket, &wanted.upload_id)?;
+    let upload = request.upload(&bucket, &wanted.upload_id).await?;
     request.state.peers.call(upload.place.pg, AbortUpload { upload }).await?;
     Ok(request.to.empty(204, |_| {}))
 }

@@ -12,7 +12,7 @@ use stria_s3::{
 };
 use tokio::sync::oneshot;
 
-use super::{Request, store_body::read_document, unset};
+use super::{Request, door, store_body::read_document, unset};
 use crate::{
     conn::{body::Body, failure::Failure, reply::Reply},
     control::{ControlError, ControlRequest},
@@ -81,6 +81,11 @@ fn check_here(
                 _ => Ok(()),
             }
         }
+        "ownershipControls"
+            if document.children.iter().any(is_enforced) && door::bucket_acl(bucket).is_some() =>
+        {
+            Err(ErrorCode::InvalidBucketAclWithObjectOwnership.into())
+        }
         "accelerate" if bucket.name.contains('.') => {
             let message =
                 "S3 Transfer Acceleration is not supported for buckets with periods (.) in their names";
@@ -88,6 +93,10 @@ fn check_here(
         }
         _ => Ok(()),
     }
+}
+
+fn is_enforced(rule: &Element) -> bool {
+    rule.text_of("ObjectOwnership") == Some("BucketOwnerEnforced")
 }
 
 fn list(request: &Request<'_>, kind: &'static Kind) -> Result<Reply, Failure> {

@@ -14,7 +14,7 @@ use stria_s3::{
 };
 
 use super::{
-    Request, name_key,
+    Request, acl, name_key,
     object_meta::{
         checksum_type, parse_etag, stored_checksum, wire_algorithm, wire_checksum, write_condition,
     },
@@ -39,7 +39,7 @@ pub async fn complete_multipart_upload(request: &Request<'_>, body: &mut Body<'_
     let xml = read_xml(request.payload, body).await?;
     let wanted = CompleteMultipartUpload::parse(route, head, &xml)?;
     let bucket = request.bucket()?;
-    let upload = request.upload(&bucket, &wanted.upload_id)?;
+    let upload = request.upload(&bucket, &wanted.upload_id).await?;
     let pg = upload.place.pg;
     let list = ListParts { upload: upload.clone(), after: 0, parts_max: usize::from(PART_COUNT_MAX) };
     let page = match state.peers.call(pg, list).await {
@@ -47,7 +47,8 @@ pub async fn complete_multipart_upload(request: &Request<'_>, body: &mut Body<'_
         Err(EngineError::NoSuchUpload) => return completed_before(request, &upload, &wanted).await,
         Err(error) => return Err(error.into()),
     };
-    let assembled = assemble(&wanted, &page.upload, &page.parts)?;
+    let mut assembled = assemble(&wanted, &page.upload, &page.parts)?;
+    assembled.meta.acl = acl::of_completed(request, &bucket, &page.upload.acl);
     let meta = assembled.meta.clone();
     let complete = CompleteUpload {
         upload,

@@ -12,13 +12,16 @@ use stria_s3::{
     ErrorCode, S3Error,
     checksum::{Algorithm, BodyHasher, ChecksumType, Expected, RequestChecksums},
     conditions::Conditions,
+    config::acl::Permission,
     copy_source::CopySource,
     request::{CopyObject, Directive},
     response::{CopyResult, copy_result},
 };
 
 use super::{
-    Request, name_key,
+    Request, acl,
+    door::{Needs, look_up},
+    name_key,
     object_meta::{object_state, put_content, stored_checksum, stored_class, wire_checksum, write_condition},
     put_object::put_in,
     store_body::from_object,
@@ -47,6 +50,7 @@ pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
         return Err(S3Error::new(ErrorCode::InvalidRequest, message).into());
     }
     let mut meta = target_meta(&wanted, &found.meta)?;
+    meta.acl = acl::of_write(request, head, &target_bucket)?;
     let place = request.place(&target_bucket);
     let algorithm = wanted.checksum_algorithm.unwrap_or_else(|| source_algorithm(&found.meta));
     let mut source = ObjectStream::new(state, &source_place, &found, 0, size, pin);
@@ -92,11 +96,12 @@ pub async fn find_source(
     source: &CopySource,
     conditions: &Conditions,
 ) -> Result<(Arc<Bucket>, Place, Found, Option<PinGuard>), Failure> {
-    let bucket = request.source_bucket(&source.bucket)?;
+    let needs = Needs::Object(Permission::Read);
+    let bucket = request.source_bucket(&source.bucket, needs)?;
     let version = versions::parse(source.version_id.as_deref())?;
     let place = request.place_of(&bucket, &source.key);
     let lookup = Lookup { place: place.clone(), version, body: true };
-    let found = match request.state.peers.call(place.pg, lookup).await {
+    let (found, pin) = match look_up(request, &bucket, lookup, needs).await? {
         Err(EngineError::IsDeleteMarker { named: true, .. }) => {
             let message =
                 "The source of a copy request may not specifically refer to a delete marker by version id.";
@@ -104,7 +109,6 @@ pub async fn find_source(
         }
         found => found.map_err(|error| name_key(error.into(), &source.key))?,
     };
-    let pin = found.pin.map(|pin| request.state.peers.guard(place.pg, pin));
     let etag = found.meta.etag.to_string();
     conditions.decide_copy_source(object_state(&found.meta, &etag)).into_result()?;
     Ok((bucket, place, found, pin))

@@ -1,6 +1,13 @@
 //! CreateBucket.
 
-use stria_s3::{ErrorCode, S3Error, request::CreateBucket};
+use std::collections::BTreeMap;
+
+use stria_meta::CLOSED_CONFIGS;
+use stria_s3::{
+    ErrorCode, S3Error,
+    config::acl::{Parties, from_headers},
+    request::CreateBucket,
+};
 use tokio::sync::oneshot;
 
 use super::{Request, store_body::read_xml};
@@ -21,12 +28,14 @@ pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result
     let wanted = CreateBucket::parse(head, &xml)?;
     let name = route.bucket().to_owned();
     let asking = request.allowed.identity(&state.shared.identities)?;
+    let configs = configs(request, &asking.config.canonical_id, wanted.ownership)?;
     let (reply, answer) = oneshot::channel();
     let create = ControlRequest::CreateBucket {
         name: name.clone(),
         owner: asking.config.canonical_id.clone(),
         region: wanted.location.unwrap_or_else(|| state.shared.region.clone()),
         pgs: state.shared.bucket_pgs,
+        configs,
         now_ms: state.now_ms(),
         reply,
     };
@@ -36,6 +45,36 @@ pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result
         Err(error) => return again_or(request, error),
     }
     Ok(to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())))
+}
+
+/// What the bucket says of itself from the beginning. What a default says is kept with the bucket: another default
+/// later changes nothing.
+fn configs(
+    request: &Request<'_>,
+    owner: &str,
+    ownership: Option<&str>,
+) -> Result<BTreeMap<String, String>, S3Error> {
+    let shared = &request.state.shared;
+    let defaults = if shared.buckets_closed { &CLOSED_CONFIGS[..] } else { &[] };
+    let mut configs: BTreeMap<String, String> =
+        defaults.iter().map(|(name, stored)| ((*name).to_owned(), (*stored).to_owned())).collect();
+    if let Some(word) = ownership {
+        let stored = format!("<Rule><ObjectOwnership>{word}</ObjectOwnership></Rule>");
+        configs.insert("ownershipControls".to_owned(), stored);
+    }
+    let parties = Parties { owner, bucket_owner: None, directory: &shared.identities };
+    let Some(acl) = from_headers(request.head, &parties)?.filter(|acl| !acl.is_private_of(owner)) else {
+        return Ok(configs);
+    };
+    let is_set = |name: &str, word: &str| configs.get(name).is_some_and(|stored| stored.contains(word));
+    if is_set("ownershipControls", "BucketOwnerEnforced") {
+        return Err(ErrorCode::InvalidBucketAclWithObjectOwnership.into());
+    }
+    if acl.is_public() && is_set("publicAccessBlock", "<BlockPublicAcls>true") {
+        return Err(ErrorCode::InvalidBucketAclWithBlockPublicAccessError.into());
+    }
+    configs.insert("acl".to_owned(), acl.encode());
+    Ok(configs)
 }
 
 fn again_or(request: &Request<'_>, error: ControlError) -> Result<Reply, Failure> {

@@ -8,7 +8,7 @@ use stria_engine::{
 use stria_s3::{checksum::ChecksumType, request::CreateMultipartUpload, response::create_upload};
 
 use super::{
-    Request,
+    Request, acl,
     object_meta::{put_content, stored_algorithm},
     print_upload_id,
 };
@@ -25,6 +25,7 @@ pub async fn create_multipart_upload(request: &Request<'_>) -> Result<Reply, Fai
     let id = UploadId(request.random_u128());
     let mut meta = ObjectMeta::new(0, [0; 16]);
     put_content(&mut meta, &wanted.content)?;
+    meta.acl = acl::of_upload(request, head, &bucket)?;
     // An empty value says what is asked for; parts and Complete give it one.
     meta.checksum = wanted.checksum.and_then(|(algorithm, kind)| {
         let algorithm = stored_algorithm(algorithm)?;

@@ -25,6 +25,9 @@ pub async fn delete_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let version = versions::parse(wanted.version_id.as_deref())?;
     let condition = condition(&wanted.conditions)?;
     let bucket = request.bucket()?;
+    if version != VersionSelector::Current {
+        request.check_deletes_versions(&bucket)?;
+    }
     let call = Deletion::new(&bucket, request.place(&bucket), version, condition);
     let deleted = deleted(call.run(&request.state.peers).await)?;
     Ok(request.to.empty(204, |out| {

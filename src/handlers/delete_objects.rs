@@ -27,9 +27,16 @@ pub async fn delete_objects(request: &Request<'_>, body: &mut Body<'_>) -> Resul
     let has_trailer = request.payload.has_trailer();
     let wanted = DeleteObjects::parse(request.head, &xml, has_trailer, &|name| body.trailer(name))?;
     let bucket = request.bucket()?;
+    let versions_too = request.check_deletes_versions(&bucket);
     let mut waiting = Vec::with_capacity(wanted.entries.len());
     for entry in &wanted.entries {
-        waiting.push(checked(entry).map(|(version, condition)| {
+        let checked = checked(entry).and_then(|(version, condition)| {
+            if version != VersionSelector::Current {
+                versions_too.clone()?;
+            }
+            Ok((version, condition))
+        });
+        waiting.push(checked.map(|(version, condition)| {
             let call = Deletion::new(&bucket, request.place_of(&bucket, &entry.key), version, condition);
             let (sender, receiver) = oneshot();
             let peers = request.state.peers.clone();

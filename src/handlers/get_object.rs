@@ -13,7 +13,8 @@ use stria_s3::{
 };
 
 use super::{
-    Request, name_key,
+    Request,
+    door::find,
     object_meta::{etag_text, object_state, write_object_headers},
     versions,
 };
@@ -39,13 +40,9 @@ struct Selected {
 /// Looks the object up, judges the conditions, sends what was asked for.
 pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let Request { state, head, to, .. } = request;
-    let wanted = GetObject::parse(request.route, head, false)?;
+    let wanted = GetObject::parse(request.route, head, request.allowed.is_anonymous())?;
     let bucket = request.bucket()?;
-    let lookup = versions::lookup(request, &bucket, !to.is_head)?;
-    let pg = lookup.place.pg;
-    let found = state.peers.call(pg, lookup).await;
-    let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
-    let pin = found.pin.map(|pin| state.peers.guard(pg, pin));
+    let (found, pin) = find(request, &bucket, !to.is_head).await?;
     let etag = etag_text(&found.meta.etag);
     let decision = wanted.conditions.decide_read(object_state(&found.meta, etag.text()));
     if decision == stria_s3::conditions::Decision::NotModified {

@@ -11,7 +11,8 @@ use stria_s3::{
 };
 
 use super::{
-    Request, name_key,
+    Request,
+    door::find,
     object_meta::{wire_checksum, wire_class},
     versions,
 };
@@ -25,11 +26,8 @@ pub async fn get_object_attributes(request: &Request<'_>) -> Result<Reply, Failu
     let wanted = GetObjectAttributes::parse(request.route, request.head)?;
     let bucket = request.bucket()?;
     // Pinned as for reading: the rows of the parts stay while they are asked for.
-    let lookup = versions::lookup(request, &bucket, wanted.parts)?;
-    let place = lookup.place.clone();
-    let found = request.state.peers.call(place.pg, lookup).await;
-    let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
-    let _pin = found.pin.map(|pin| request.state.peers.guard(place.pg, pin));
+    let (found, _pin) = find(request, &bucket, wanted.parts).await?;
+    let place = request.place(&bucket);
     let meta = &found.meta;
     let etag = meta.etag.to_string();
     let checksum = meta.checksum.as_ref().and_then(wire_checksum);

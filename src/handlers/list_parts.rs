@@ -16,7 +16,7 @@ use crate::conn::{failure::Failure, reply::Reply};
 pub async fn list_parts(request: &Request<'_>) -> Result<Reply, Failure> {
     let wanted = ListParts::parse(request.route, request.head)?;
     let bucket = request.bucket()?;
-    let upload = request.upload(&bucket, &wanted.upload_id)?;
+    let upload = request.upload(&bucket, &wanted.upload_id).await?;
     let list = calls::ListParts {
         upload: upload.clone(),
         after: wanted.part_number_marker,

@@ -27,6 +27,7 @@ mod object_meta;
 mod object_tagging;
 mod post_object;
 mod put_object;
+mod query_api;
 mod store_body;
 mod unset;
 mod upload_part;
@@ -47,7 +48,7 @@ use stria_meta::Bucket;
 use stria_s3::{ErrorCode, Op, Route, S3Error, State};
 use stria_sigv4::PayloadMode;
 
-use self::door::Allowed;
+use self::door::{Allowed, Needs};
 use crate::{
     conn::{
         ConnectionInput,
@@ -91,7 +92,7 @@ impl Request<'_> {
     /// # Errors
     /// `NoSuchBucket`, `AccessDenied`.
     pub fn bucket(&self) -> Result<Arc<Bucket>, S3Error> {
-        let bucket = self.bucket_named(self.route.bucket())?;
+        let bucket = self.bucket_named(self.route.bucket(), Needs::of(self.route.op()))?;
         self.check_expected_owner(&bucket, "x-amz-expected-bucket-owner")?;
         Ok(bucket)
     }
@@ -100,8 +101,8 @@ impl Request<'_> {
     ///
     /// # Errors
     /// `NoSuchBucket`, `AccessDenied`.
-    pub fn source_bucket(&self, name: &str) -> Result<Arc<Bucket>, S3Error> {
-        let bucket = self.bucket_named(name)?;
+    pub fn source_bucket(&self, name: &str, needs: Needs) -> Result<Arc<Bucket>, S3Error> {
+        let bucket = self.bucket_named(name, needs)?;
         self.check_expected_owner(&bucket, "x-amz-source-expected-bucket-owner")?;
         Ok(bucket)
     }
@@ -116,14 +117,22 @@ impl Request<'_> {
         if is_known { Ok(()) } else { Err(ErrorCode::AccessDenied.into()) }
     }
 
-    /// A bucket by name, that the request may use.
+    /// Whether versions of keys may be deleted: what a list allows others covers the current one only.
+    ///
+    /// # Errors
+    /// `AccessDenied`
+    pub fn check_deletes_versions(&self, bucket: &Bucket) -> Result<(), S3Error> {
+        self.allowed.check_bucket(&self.state.shared.identities, bucket, Needs::BucketOwner)
+    }
+
+    /// A bucket by name, that the request may use for what it needs.
     ///
     /// # Errors
     /// `NoSuchBucket`, `AccessDenied`.
-    pub fn bucket_named(&self, name: &str) -> Result<Arc<Bucket>, S3Error> {
+    fn bucket_named(&self, name: &str, needs: Needs) -> Result<Arc<Bucket>, S3Error> {
         let missing = || S3Error::from(ErrorCode::NoSuchBucket).with("BucketName", name.as_bytes());
         let bucket = self.state.bucket(name).ok_or_else(missing)?;
-        self.allowed.check_bucket(&self.state.shared.identities, &bucket)?;
+        self.allowed.check_bucket(&self.state.shared.identities, &bucket, needs)?;
         Ok(bucket)
     }
 
@@ -139,12 +148,14 @@ impl Request<'_> {
         Place { pg, bucket: id, key: Bytes::copy_from_slice(key.as_bytes()) }
     }
 
-    /// Where an upload of the request's key lives.
+    /// Where an upload of the request's key lives, that the request may use.
     ///
     /// # Errors
-    /// `NoSuchUpload` when the id is none of ours.
-    pub fn upload(&self, bucket: &Bucket, id: &str) -> Result<UploadPlace, S3Error> {
-        Ok(UploadPlace { place: self.place(bucket), id: parse_upload_id(id)? })
+    /// `NoSuchUpload` when the id is none of ours, `AccessDenied` for another's.
+    pub async fn upload(&self, bucket: &Bucket, id: &str) -> Result<UploadPlace, Failure> {
+        let upload = UploadPlace { place: self.place(bucket), id: parse_upload_id(id)? };
+        door::check_upload(self, bucket, &upload).await?;
+        Ok(upload)
     }
 
     /// The version the request names.
@@ -228,6 +239,11 @@ async fn refused(body: &mut Body<'_>, failure: Failure) -> Outcome {
 }
 
 async fn dispatch(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply, Failure> {
+    // Before anything of the request is judged: what is wrong with it is no business of who may not ask.
+    door::authorise(request)?;
+    if request.route.op() == Op::QueryApi {
+        return query_api::query_api(request, body).await;
+    }
     match request.route.operation.state {
         State::Implemented => {}
         State::UnsetError(_) | State::UnsetDocument(..) => {

@@ -1,17 +1,15 @@
 //! GetObjectTagging, PutObjectTagging, DeleteObjectTagging.
 
-use stria_engine::calls::SetTags;
+use stria_engine::calls::{Amend, Amendment};
 use stria_s3::config::tags::{OBJECT_TAGS_MAX, TagSet, write_tagging};
 
-use super::{Request, name_key, store_body::read_document, versions};
+use super::{Request, door::find, name_key, store_body::read_document, versions};
 use crate::conn::{body::Body, failure::Failure, reply::Reply};
 
 /// The tags of an object; none is a document without tags.
 pub async fn get_object_tagging(request: &Request<'_>) -> Result<Reply, Failure> {
     let bucket = request.bucket()?;
-    let lookup = versions::lookup(request, &bucket, false)?;
-    let found = request.state.peers.call(lookup.place.pg, lookup).await;
-    let found = found.map_err(|error| name_key(error.into(), request.route.key()))?;
+    let (found, _) = find(request, &bucket, false).await?;
     let mut out = Vec::with_capacity(256);
     write_tagging(&mut out, &TagSet::decode(&found.meta.tags));
     Ok(request.to.bytes(200, Some("application/xml"), out.into(), |out| {
@@ -35,7 +33,9 @@ async fn set(request: &Request<'_>, tags: TagSet, status: u16) -> Result<Reply, 
     let bucket = request.bucket()?;
     let version = versions::parse(request.version_id()?.as_deref())?;
     let place = request.place(&bucket);
-    let change = SetTags { place: place.clone(), version, tags: tags.encode().into() };
+    let (found, _) = find(request, &bucket, false).await?;
+    let amendment = Amendment::Tags { judged: found.meta.acl, tags: tags.encode().into() };
+    let change = Amend { place: place.clone(), version, amendment };
     let changed = request.state.peers.call(place.pg, change).await;
     let version = changed.map_err(|error| name_key(error.into(), request.route.key()))?;
     Ok(request.to.empty(status, |out| versions::write_id(out, &bucket, version)))

@@ -20,7 +20,7 @@ use stria_s3::{
 };
 
 use super::{
-    Request, door, name_key,
+    Request, acl, door, name_key,
     object_meta::{etag_text, put_content, stored_checksum},
     put_object::put_in,
     store_body::{Pieces, from_pieces},
@@ -78,18 +78,13 @@ pub async fn post_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<R
     let key = key_of(&form)?;
     check_key(Some(&key))?;
     let allowed = door::admit_form(request.state, &form)?;
-    let input = PolicyInput {
-        form: &form,
-        bucket: request.route.bucket(),
-        key: &key,
-        now_unix_s: request.state.now_ms() / 1000,
-    };
-    let bounds = check_policy(form.get("policy").unwrap_or_default(), &input)?;
+    let bounds = bounds(request, &form, &key)?;
     let request = &Request { allowed: &allowed, ..*request };
     let bucket = request.bucket()?;
     let head = as_head(&form)?;
     stria_s3::request::check_unsupported(&head)?;
     let mut meta = ObjectMeta::new(0, [0; 16]);
+    meta.acl = acl::of_write(request, &head, &bucket)?;
     put_content(&mut meta, &Content::parse(&head, false)?)?;
     if let Some(document) = form.get("tagging") {
         meta.tags = TagSet::parse_document(document, OBJECT_TAGS_MAX)?.encode().into();
@@ -111,6 +106,14 @@ pub async fn post_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<R
             versions::write_id(out, &bucket, written.version);
         }
     }))
+}
+
+/// The bounds of the file's length that the form's policy sets. Who sends none is nobody, and bound by the
+/// bucket's list alone.
+fn bounds(request: &Request<'_>, form: &Form, key: &str) -> Result<Option<(u64, u64)>, S3Error> {
+    let Some(policy) = form.get("policy") else { return Ok(None) };
+    let now_unix_s = request.state.now_ms() / 1000;
+    check_policy(policy, &PolicyInput { form, bucket: request.route.bucket(), key, now_unix_s })
 }
 
 async fn read_fields(
@@ -147,6 +150,7 @@ fn as_head(form: &Form) -> Result<Head, S3Error> {
         let is_header = HEADER_FIELDS.contains(&name.as_str())
             || name.starts_with("x-amz-meta-")
             || name.starts_with("x-amz-checksum-")
+            || name.starts_with("x-amz-grant-")
             || name.starts_with("x-amz-server-side-encryption")
             || name.starts_with("x-amz-object-lock-")
             || ["x-amz-storage-class", "x-amz-website-redirect-location"].contains(&name.as_str());

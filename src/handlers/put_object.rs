@@ -15,7 +15,7 @@ use stria_s3::{
 use stria_store::NewBody;
 
 use super::{
-    Request, name_key,
+    Request, acl, name_key,
     object_meta::{etag_text, put_content, stored_checksum, write_condition},
     store_body::{from_request, payload_sha256},
     versions,
@@ -34,6 +34,7 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
     let bucket = request.bucket()?;
     let place = request.place(&bucket);
     let mut meta = ObjectMeta::new(length, [0; 16]);
+    meta.acl = acl::of_write(request, head, &bucket)?;
     put_content(&mut meta, &wanted.content)?;
     let hasher = BodyHasher::new(wanted.checksums, payload_sha256(*payload), Algorithm::Crc64Nvme);
     let stored = from_request(state, &place, body, hasher, length).await?;

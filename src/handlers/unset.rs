@@ -2,16 +2,14 @@
 
 use stria_s3::{S3Error, Scope, State, response::unset_document};
 
-use super::{Request, name_key, versions};
+use super::{Request, door::find};
 use crate::conn::{failure::Failure, reply::Reply};
 
 /// Finds the bucket, and in object scope the object, then says that nothing is set.
 pub async fn unset(request: &Request<'_>) -> Result<Reply, Failure> {
     let bucket = request.bucket()?;
     if request.route.operation.scope == Scope::Object {
-        let lookup = versions::lookup(request, &bucket, false)?;
-        let found = request.state.peers.call(lookup.place.pg, lookup).await;
-        found.map_err(|error| name_key(error.into(), request.route.key()))?;
+        find(request, &bucket, false).await?;
     }
     if let State::UnsetError(code) = request.route.operation.state {
         return Err(S3Error::from(code).with("BucketName", bucket.name.as_bytes()).into());

@@ -27,7 +27,7 @@ pub async fn upload_part(request: &Request<'_>, body: &mut Body<'_>) -> Result<R
     let wanted = UploadPart::parse(route, head, payload.has_trailer())?;
     let length = stored_length(head.framing(), body.decoded())?;
     let bucket = request.bucket()?;
-    let upload = request.upload(&bucket, &wanted.upload_id)?;
+    let upload = request.upload(&bucket, &wanted.upload_id).await?;
     let pg = upload.place.pg;
     let started = state.peers.call(pg, FindUpload { upload: upload.clone() }).await?;
     let asked = asked_algorithm(&started);

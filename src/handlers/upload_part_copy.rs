@@ -27,7 +27,7 @@ pub async fn upload_part_copy(request: &Request<'_>) -> Result<Reply, Failure> {
     let Request { state, head, route, to, .. } = request;
     let wanted = UploadPartCopy::parse(route, head)?;
     let bucket = request.bucket()?;
-    let upload = request.upload(&bucket, &wanted.upload_id)?;
+    let upload = request.upload(&bucket, &wanted.upload_id).await?;
     let pg = upload.place.pg;
     let started = state.peers.call(pg, FindUpload { upload: upload.clone() }).await?;
     let (source_bucket, source_place, found, pin) =

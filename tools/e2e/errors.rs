@@ -35,8 +35,6 @@ fn sub_resources_that_were_never_set() {
         ("website", "NoSuchWebsiteConfiguration"),
         ("object-lock", "ObjectLockConfigurationNotFoundError"),
         ("replication", "ReplicationConfigurationNotFoundError"),
-        ("publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
-        ("ownershipControls", "OwnershipControlsNotFoundError"),
     ] {
         get(&format!("{bucket}?{query}")).expect_error(404, code);
         get(&format!("/no-such-bucket?{query}")).expect_error(404, "NoSuchBucket");

@@ -163,3 +163,29 @@ fn pages_of_buckets(port: u16) {
     assert!(second.element("ContinuationToken").is_none());
     assert_eq!(names(alice(get("/?prefix=hers-"))), ["hers-1", "hers-2", "hers-3"]);
 }
+
+#[test]
+fn other_services_are_told_so_in_their_own_form() {
+    let ask = |service: &'static str, region: &'static str, body: &str| {
+        let mut request =
+            post("/", body).with("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        (request.signer.service, request.signer.region) = (service, region);
+        request
+    };
+    for (service, region) in [("iam", "us-east-1"), ("iam", ""), ("sts", "eu-west-1"), ("sns", "us-east-1")] {
+        let answer = ask(service, region, "Action=ListUsers&Version=2010-05-08").expect(501);
+        assert!(answer.text().contains("<ErrorResponse"), "{}", answer.text());
+        assert_eq!(answer.element("Code").as_deref(), Some("NotImplemented"));
+    }
+    ask("iam", "", "Version=2010-05-08").expect_error(400, "InvalidRequest");
+    ask("ec2", "us-east-1", "Action=x").expect_error(400, "AuthorizationHeaderMalformed");
+    let mut other = ask("iam", "", "Action=ListUsers").parts();
+    other.1 = b"Action=ListRoles".to_vec();
+    let mut connection = Connection::open();
+    connection.write(&[other.0, other.1].concat());
+    connection.answer("POST").expect_error(403, "SignatureDoesNotMatch");
+    let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 8\r\n\r\nAction=x";
+    let mut connection = Connection::open();
+    connection.write(head.as_bytes());
+    connection.answer("POST").expect_error(403, "AccessDenied");
+}

@@ -8,6 +8,7 @@
     reason = "a client outside of the server: threads, files and clocks are its own"
 )]
 
+mod acls;
 mod bad_input;
 mod bucket_config;
 mod checksums;
@@ -21,6 +22,7 @@ mod fsck;
 mod identities;
 mod lifecycle;
 mod listing;
+mod matrix;
 mod missing_volume;
 mod multipart;
 mod objects;

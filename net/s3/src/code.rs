@@ -60,6 +60,8 @@ error_codes! {
     InternalError 500 "We encountered an internal error. Please try again."
     InvalidAccessKeyId 403 "The AWS Access Key Id you provided does not exist in our records."
     InvalidArgument 400 "Invalid Argument"
+    InvalidBucketAclWithBlockPublicAccessError 400 "Bucket cannot have public ACLs set with BlockPublicAccess enabled"
+    InvalidBucketAclWithObjectOwnership 400 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"
     InvalidBucketName 400 "The specified bucket is not valid."
     InvalidBucketState 409 "The request is not valid with the current state of the bucket."
     InvalidChunkSizeError 403 "Only the last chunk is allowed to have a size less than 8192 bytes"
@@ -123,6 +125,7 @@ error_codes! {
     TooManyConfigurations 400 "You are attempting to create a new configuration but have already reached the 1,000-configuration limit."
     TooManyParts 400 "You have attempted to add more parts than the maximum allowed"
     UnexpectedContent 400 "This request does not support content"
+    UnresolvableGrantByEmailAddress 400 "The email address you provided does not match any account on record."
     XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed."
 }
 

@@ -24,6 +24,7 @@ pub use key_cache::KeyCache;
 pub use payload::PayloadMode;
 pub use verify::{
     Authenticated, OneKey, RegionPolicy, Secret, SecretSource, Verified, VerifyOptions, verify,
+    verify_query_api,
 };
 
 /// The only algorithm spoken here.

@@ -138,6 +138,34 @@ pub fn verify(
     }
 }
 
+/// Services that speak the query API, in the credentials of their clients.
+const QUERY_APIS: [&str; 3] = ["iam", "sts", "sns"];
+
+/// Verifies a request of IAM, STS or SNS with the body it came with: its clients sign the body's hash and do not
+/// send it. Their region may be empty. Presigned ones are refused.
+///
+/// # Errors
+/// [`AuthError`]; nothing of the request may be acted upon.
+pub fn verify_query_api(
+    cache: &mut KeyCache,
+    secrets: &dyn SecretSource,
+    head: &Head,
+    body: &[u8],
+    now_unix_s: u64,
+) -> Result<Authenticated, AuthError> {
+    let request = match parse_auth(head, Query::new(head.query()))? {
+        AuthKind::Anonymous => return anonymous(head),
+        AuthKind::Header(request) => request,
+        AuthKind::Presigned { .. } => return Err(AuthError::Query(Fault::Service)),
+    };
+    let asked = request.credential.service();
+    let service = QUERY_APIS.into_iter().find(|known| *known == asked).unwrap_or(QUERY_APIS[0]);
+    check_skew(request.unix_s, now_unix_s)?;
+    let hash = sha256_hex(body);
+    let options = VerifyOptions { now_unix_s, region: RegionPolicy::Any, service };
+    signature(cache, secrets, head, &options, &Claim { request, payload_hash: &hash[..], presigned: false })
+}
+
 struct Claim<'h> {
     request: SignedRequest<'h>,
     payload_hash: &'h [u8],

@@ -142,7 +142,7 @@ calls! {
     PutVersion => Result<Written, EngineError>, put_version;
     DeleteVersion => Result<Deleted, EngineError>, delete_version;
     ListVersions => Result<(Vec<VersionEntry>, bool), EngineError>, list_versions;
-    SetTags => Result<Option<Version>, EngineError>, set_tags;
+    Amend => Result<Option<Version>, EngineError>, amend;
     CreateUpload => Result<(), EngineError>, create_upload;
     FindUpload => Result<ObjectMeta, EngineError>, find_upload;
     PutPart => Result<Written, EngineError>, put_part;
@@ -329,15 +329,35 @@ pub struct Deleted {
     pub is_delete_marker: bool,
 }
 
-/// Replaces the tags of a version of a key. Body and Last-Modified stay.
+/// Changes what is kept beside a version of a key. Body and Last-Modified stay.
 #[derive(Debug)]
-pub struct SetTags {
+pub struct Amend {
     /// The key.
     pub place: Place,
     /// Which version.
     pub version: VersionSelector,
-    /// In the wire's stored form; empty for none.
-    pub tags: Box<[u8]>,
+    /// What is changed.
+    pub amendment: Amendment,
+}
+
+/// What [`Amend`] changes.
+#[derive(Debug)]
+pub enum Amendment {
+    /// Replaces the tags; in the wire's stored form, empty for none. Refused when the access control list is not
+    /// the one the request was allowed by.
+    Tags {
+        /// The list the request was judged by.
+        judged: Box<[u8]>,
+        /// The new tags.
+        tags: Box<[u8]>,
+    },
+    /// Replaces the access control list, in the wire's stored form. Refused in the same way.
+    Acl {
+        /// The list the request was judged by.
+        judged: Box<[u8]>,
+        /// The new one.
+        acl: Box<[u8]>,
+    },
 }
 
 /// Starts a multipart upload.

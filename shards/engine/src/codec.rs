@@ -24,6 +24,7 @@ mod tag {
     pub const USER: u8 = 4;
     pub const TAGS: u8 = 5;
     pub const VERSION: u8 = 6;
+    pub const ACL: u8 = 7;
     // 16..=22 are `ContentHeader`.
 }
 
@@ -84,6 +85,9 @@ pub fn encode(meta: &ObjectMeta) -> Box<[u8]> {
     }
     if !meta.tags.is_empty() {
         field(&mut out, tag::TAGS, &[&meta.tags]);
+    }
+    if !meta.acl.is_empty() {
+        field(&mut out, tag::ACL, &[&meta.acl]);
     }
     if let Some(version) = meta.version {
         field(&mut out, tag::VERSION, &[&version.id.0.to_le_bytes()]);
@@ -177,6 +181,7 @@ pub fn decode(bytes: &[u8]) -> Option<ObjectMeta> {
         user: Vec::new(),
         parts: None,
         tags: Box::default(),
+        acl: Box::default(),
         home_region: None,
         version: head.is_versioned.then_some(Version { id: VersionId(0), is_null: head.is_null }),
         is_delete_marker: head.is_delete_marker,
@@ -197,6 +202,7 @@ fn decode_field(meta: &mut ObjectMeta, tag: u8, value: &[u8]) -> Option<()> {
         tag::PARTS => meta.parts = Some(decode_parts(value)?),
         tag::VERSION => meta.version.as_mut()?.id = VersionId(u128::from_le_bytes(value.try_into().ok()?)),
         tag::TAGS => meta.tags = value.into(),
+        tag::ACL => meta.acl = value.into(),
         tag::HOME_REGION => meta.home_region = Some(value.into()),
         tag::USER => {
             let (name_bytes, rest) = value.split_first_chunk::<2>()?;
@@ -253,6 +259,7 @@ mod tests {
             user: vec![(b"mtime"[..].into(), b"1.5"[..].into()), (b"empty"[..].into(), Box::default())],
             parts: Some(PartTable::new(UploadId(77), [(1, 10_000), (2, 2_345)])),
             tags: b"tags"[..].into(),
+            acl: b"owner"[..].into(),
             home_region: Some(b"eu-1"[..].into()),
             version: Some(Version { id: VersionId(9 << 70), is_null: true }),
             is_delete_marker: false,

@@ -30,6 +30,8 @@ pub enum EngineError {
         /// The header that failed, as S3 names it.
         condition: &'static str,
     },
+    /// The object changed hands after the request was allowed.
+    Overtaken,
     /// A part named by Complete was never uploaded, or its ETag or checksum differs.
     InvalidPart {
         /// The part's number.
@@ -49,7 +51,7 @@ impl EngineError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
-            Self::OverBudget => ErrorClass::Retry,
+            Self::OverBudget | Self::Overtaken => ErrorClass::Retry,
             Self::UnreadableRow => ErrorClass::Corrupt,
             _ => ErrorClass::Client,
         }

@@ -368,6 +368,8 @@ pub struct ObjectMeta {
     pub parts: Option<PartTable>,
     /// Its tags, in the wire's stored form; empty for none.
     pub tags: Box<[u8]>,
+    /// Its owner and access control list, in the wire's stored form; empty when it is its bucket's owner's alone.
+    pub acl: Box<[u8]>,
     /// The region that ordered this write.
     pub home_region: Option<Box<[u8]>>,
     /// Set once the key has versions: then the row of the current version carries no body, its version
@@ -394,6 +396,7 @@ impl ObjectMeta {
             user: Vec::new(),
             parts: None,
             tags: Box::default(),
+            acl: Box::default(),
             home_region: None,
             version: None,
             is_delete_marker: false,

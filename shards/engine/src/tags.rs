@@ -1,13 +1,13 @@
-//! Changes of an object's tags: the row is written again, its body stays where it is.
+//! Changes of what is kept beside an object, its tags and its access control list: the row is written again, its body stays where it is.
 //!
 //! Invariant: what is written again is the newest sequenced row, so no write in between is undone; of a key
-//! with versions, the current row and its version row keep the same tags. Runs on the owner core.
+//! with versions, the current row and its version row keep the same. Runs on the owner core.
 
 use stria_env::Env;
 use stria_store::{Change, NewBody};
 
 use crate::{
-    calls::SetTags,
+    calls::{Amend, Amendment},
     codec,
     engine::Engine,
     error::EngineError,
@@ -18,8 +18,9 @@ use crate::{
 };
 
 impl<E: Env> Engine<E> {
-    pub(crate) async fn set_tags(&self, call: SetTags) -> Result<Option<Version>, EngineError> {
-        let SetTags { place, version: asked, tags } = call;
+    pub(crate) async fn amend(&self, call: Amend) -> Result<Option<Version>, EngineError> {
+        let Amend { place, version: asked, amendment } = call;
+        let (Amendment::Tags { judged, .. } | Amendment::Acl { judged, .. }) = &amendment;
         let _in_flight = self.begin_write(place.bucket)?;
         let current_key = keys::object(place.bucket, &place.key);
         let _lock = self.lock_key(&current_key).await;
@@ -53,12 +54,18 @@ impl<E: Env> Engine<E> {
                 let (modified_ms, named) = (meta.modified_ms, asked != VersionSelector::Current);
                 return Err(EngineError::IsDeleteMarker { version, modified_ms, named });
             }
+            if meta.acl != *judged {
+                return Err(EngineError::Overtaken);
+            }
             let body = self.body_again(&body).await?;
             let _held = self.0.store.resolve(place.pg, &[&row_key, &current_key]).await?;
             if !self.is_newest(place.pg, &row_key, seq) {
                 continue;
             }
-            meta.tags.clone_from(&tags);
+            match &amendment {
+                Amendment::Tags { tags, .. } => meta.tags.clone_from(tags),
+                Amendment::Acl { acl, .. } => meta.acl.clone_from(acl),
+            }
             let encoded = codec::encode(&meta);
             let mut changes = vec![Change::Put { key: row_key, meta: encoded.clone(), body }];
             if wanted.is_some() && current_version == wanted {
@@ -66,13 +73,15 @@ impl<E: Env> Engine<E> {
             }
             let hlc = self.0.store.next_hlc();
             self.0.store.commit(place.pg, changes)?.wait().await?;
-            self.emit(EventKind::ObjectTagged, || StorageEvent::ObjectTagged {
-                bucket: place.bucket,
-                key: place.key.as_ref().into(),
-                version_id: wanted.filter(|version| !version.is_null).map(|version| version.id.0),
-                hlc,
-                is_removal: meta.tags.is_empty(),
-            });
+            if matches!(amendment, Amendment::Tags { .. }) {
+                self.emit(EventKind::ObjectTagged, || StorageEvent::ObjectTagged {
+                    bucket: place.bucket,
+                    key: place.key.as_ref().into(),
+                    version_id: wanted.filter(|version| !version.is_null).map(|version| version.id.0),
+                    hlc,
+                    is_removal: meta.tags.is_empty(),
+                });
+            }
             return Ok(meta.version);
         }
     }

@@ -11,5 +11,5 @@
 pub mod state;
 pub mod store;
 
-pub use state::{Bucket, Command, MetaError, Snapshot};
+pub use state::{Bucket, CLOSED_CONFIGS, Command, MetaError, Snapshot};
 pub use store::{MetaStore, MetaStoreError};

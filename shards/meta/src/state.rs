@@ -6,7 +6,18 @@ use serde::{Deserialize, Serialize};
 use stria_base::{BucketId, ErrorClass, limits::BUCKETS_MAX};
 
 /// Version marker of stored bucket records.
-pub const BUCKET_FORMAT: u16 = 2;
+pub const BUCKET_FORMAT: u16 = 3;
+/// The first format whose buckets name their ownership and public access block themselves.
+pub const BUCKET_FORMAT_WITH_ACLS: u16 = 3;
+/// Configurations of a bucket without access control lists, nothing of which is public: what buckets of earlier
+/// formats were, and what S3 makes today.
+pub const CLOSED_CONFIGS: [(&str, &str); 2] = [
+    ("ownershipControls", "<Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>"),
+    (
+        "publicAccessBlock",
+        "<BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true</RestrictPublicBuckets>",
+    ),
+];
 /// Configurations a bucket may have, of all kinds together.
 pub const CONFIGS_MAX: usize = 1_000;
 
@@ -40,6 +51,17 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A stored record as this release sees it: what earlier formats took for granted is said.
+    #[must_use]
+    pub fn upgraded(mut self) -> Self {
+        if self.format < BUCKET_FORMAT_WITH_ACLS {
+            for (name, stored) in CLOSED_CONFIGS {
+                self.configs.entry(name.to_owned()).or_insert_with(|| stored.to_owned());
+            }
+        }
+        self
+    }
+
     /// Its incarnation, typed.
     #[must_use]
     pub fn bucket_id(&self) -> BucketId {
@@ -60,6 +82,8 @@ pub enum Command {
         region: String,
         /// PGs it spreads over.
         pgs: u16,
+        /// Configurations it begins with.
+        configs: BTreeMap<String, String>,
         /// Milliseconds since 1970.
         now_ms: u64,
     },
@@ -140,7 +164,7 @@ impl Snapshot {
         let mut next = self.clone();
         next.epoch += 1;
         match command {
-            Command::CreateBucket { name, owner, region, pgs, now_ms } => {
+            Command::CreateBucket { name, owner, region, pgs, configs, now_ms } => {
                 if let Some(bucket) = self.buckets.get(name) {
                     return Err(MetaError::BucketExists { owner: bucket.owner.clone() });
                 }
@@ -158,7 +182,7 @@ impl Snapshot {
                     pgs: *pgs,
                     encryption_config: None,
                     lock_config: None,
-                    configs: BTreeMap::new(),
+                    configs: configs.clone(),
                 };
                 next.next_bucket_id += 1;
                 next.buckets.insert(name.clone(), Arc::new(bucket));
@@ -197,6 +221,7 @@ mod tests {
             owner: "root".into(),
             region: String::new(),
             pgs: 8,
+            configs: BTreeMap::new(),
             now_ms: 1,
         }
     }

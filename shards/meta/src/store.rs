@@ -170,7 +170,7 @@ fn read(
         let (name, record) = record?;
         let bucket: Bucket = serde_json::from_slice(record)?;
         check_format(bucket.format)?;
-        snapshot.buckets.insert(name.to_owned(), Arc::new(bucket));
+        snapshot.buckets.insert(name.to_owned(), Arc::new(bucket.upgraded()));
     }
     Ok(snapshot)
 }
@@ -182,10 +182,19 @@ fn check_format(found: u16) -> Result<(), MetaStoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{BUCKET_FORMAT_WITH_ACLS, CLOSED_CONFIGS};
+    use std::collections::BTreeMap;
     use stria_base::BucketId;
 
     fn create(name: &str) -> Command {
-        Command::CreateBucket { name: name.into(), owner: "o".into(), region: "eu".into(), pgs: 4, now_ms: 5 }
+        Command::CreateBucket {
+            name: name.into(),
+            owner: "o".into(),
+            region: "eu".into(),
+            pgs: 4,
+            configs: BTreeMap::new(),
+            now_ms: 5,
+        }
     }
 
     #[test]
@@ -222,6 +231,26 @@ mod tests {
             store.buckets.put(&mut txn, "a", &serde_json::to_vec(&bucket).expect("encodes")).expect("puts");
             txn.commit().expect("commits");
         }
-        assert!(matches!(MetaStore::open(directory.path()), Err(MetaStoreError::NewerFormat { found: 3 })));
+        let newer = BUCKET_FORMAT + 1;
+        let opened = MetaStore::open(directory.path());
+        assert!(matches!(opened, Err(MetaStoreError::NewerFormat { found }) if found == newer));
+    }
+
+    #[test]
+    fn a_bucket_from_before_access_control_lists_stays_closed() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let configs = {
+            let mut store = MetaStore::open(directory.path()).expect("opens");
+            store.apply(&create("a")).expect("durable").expect("accepted");
+            let mut txn = store.env.write_txn().expect("a transaction");
+            let mut bucket: Bucket = (*store.current.buckets["a"]).clone();
+            bucket.format = BUCKET_FORMAT_WITH_ACLS - 1;
+            store.buckets.put(&mut txn, "a", &serde_json::to_vec(&bucket).expect("encodes")).expect("puts");
+            txn.commit().expect("commits");
+            drop(store);
+            MetaStore::open(directory.path()).expect("opens").snapshot().buckets["a"].configs.clone()
+        };
+        assert_eq!(configs.len(), CLOSED_CONFIGS.len());
+        assert!(configs["ownershipControls"].contains("BucketOwnerEnforced"));
     }
 }

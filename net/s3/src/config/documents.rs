@@ -29,10 +29,10 @@ pub const ACCELERATE: Content = Of(&[maybe("Status", ENABLED_SUSPENDED)]);
 pub const REQUEST_PAYMENT: Content = Of(&[one("Payer", OneOf(&["Requester", "BucketOwner"]))]);
 
 /// `OwnershipControls`
-pub const OWNERSHIP: Content = Of(&[one(
-    "Rule",
-    Of(&[one("ObjectOwnership", OneOf(&["BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced"]))]),
-)]);
+pub const OWNERSHIP: Content = Of(&[one("Rule", Of(&[one("ObjectOwnership", OneOf(&OWNERSHIPS))]))]);
+
+/// To whom objects of a bucket belong.
+pub const OWNERSHIPS: [&str; 3] = ["BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced"];
 
 /// `PublicAccessBlockConfiguration`
 pub const PUBLIC_ACCESS_BLOCK: Content = Of(&[

@@ -15,6 +15,8 @@ pub mod tags;
 mod tests;
 pub mod tree;
 
+pub use self::documents::OWNERSHIPS;
+
 use self::{
     schema::{Content, normalise},
     tree::Element,

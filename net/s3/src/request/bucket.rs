@@ -8,6 +8,7 @@ use stria_http::Head;
 
 use super::{count, text};
 use crate::code::ErrorCode;
+use crate::config::OWNERSHIPS;
 use crate::error::S3Error;
 use crate::route::Route;
 use crate::xml::{Path, Visitor, XmlError, read};
@@ -17,6 +18,8 @@ use crate::xml::{Path, Visitor, XmlError, read};
 pub struct CreateBucket {
     /// `<LocationConstraint>`; `None` means the server's own region.
     pub location: Option<String>,
+    /// `x-amz-object-ownership`, one of S3's three words.
+    pub ownership: Option<&'static str>,
 }
 
 impl Visitor for CreateBucket {
@@ -43,17 +46,19 @@ impl CreateBucket {
     /// Of a head and its body, which may be empty.
     ///
     /// # Errors
-    /// `MalformedXML`, `NotImplemented` for object lock, `AccessControlListNotSupported`.
+    /// `MalformedXML`, `NotImplemented` for object lock, `InvalidArgument` for an unknown ownership.
     pub fn parse(head: &Head, body: &[u8]) -> Result<Self, S3Error> {
         super::unsupported::check(head)?;
         if head.get("x-amz-bucket-object-lock-enabled").is_some_and(|v| v.eq_ignore_ascii_case(b"true")) {
             return Err(S3Error::header_not_implemented("x-amz-bucket-object-lock-enabled"));
         }
-        match head.get("x-amz-object-ownership") {
-            None | Some(b"BucketOwnerEnforced") => {}
-            Some(_) => return Err(S3Error::header_not_implemented("x-amz-object-ownership")),
-        }
         let mut request = Self::default();
+        if let Some(value) = head.get("x-amz-object-ownership") {
+            let known = OWNERSHIPS.iter().copied().find(|known| known.as_bytes() == value);
+            let wrong =
+                || S3Error::argument("Invalid x-amz-object-ownership", "x-amz-object-ownership", value);
+            request.ownership = Some(known.ok_or_else(wrong)?);
+        }
         if !body.trim_ascii().is_empty() {
             read(body, &mut request)?;
         }

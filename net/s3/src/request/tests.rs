@@ -34,10 +34,10 @@ fn create_bucket() {
             "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</CreateBucketConfiguration>"
         )
     };
-    assert_eq!(parse("", ""), Ok(CreateBucket { location: None }));
+    assert_eq!(parse("", ""), Ok(CreateBucket::default()));
     let location = xml("<LocationConstraint> eu-west-1 </LocationConstraint>");
     assert_eq!(parse("", &location).expect("good").location.as_deref(), Some("eu-west-1"));
-    assert_eq!(parse("", &xml("<LocationConstraint/>")), Ok(CreateBucket { location: None }));
+    assert_eq!(parse("", &xml("<LocationConstraint/>")), Ok(CreateBucket::default()));
     for body in [
         "x",
         "<Other/>",
@@ -48,7 +48,9 @@ fn create_bucket() {
         assert_eq!(parse("", body), Err(ErrorCode::MalformedXML), "{body}");
     }
     assert_eq!(parse("x-amz-bucket-object-lock-enabled: True\r\n", ""), Err(ErrorCode::NotImplemented));
-    assert_eq!(parse("x-amz-acl: public-read\r\n", ""), Err(ErrorCode::AccessControlListNotSupported));
+    let owned = parse("x-amz-object-ownership: ObjectWriter\r\n", "").map(|request| request.ownership);
+    assert_eq!(owned, Ok(Some("ObjectWriter")));
+    assert_eq!(parse("x-amz-object-ownership: Mine\r\n", ""), Err(ErrorCode::InvalidArgument));
     assert!(parse("x-amz-acl: private\r\nx-amz-bucket-object-lock-enabled: false\r\n", "").is_ok());
 }
 
@@ -60,8 +62,6 @@ fn promises_are_refused_not_ignored() {
         ("x-amz-server-side-encryption: AES256\r\n", ErrorCode::NotImplemented),
         ("X-Amz-Server-Side-Encryption-Customer-Key: x\r\n", ErrorCode::NotImplemented),
         ("x-amz-object-lock-mode: COMPLIANCE\r\n", ErrorCode::NotImplemented),
-        ("x-amz-grant-read: id=1\r\n", ErrorCode::AccessControlListNotSupported),
-        ("x-amz-acl: public-read\r\n", ErrorCode::AccessControlListNotSupported),
         ("If-None-Match: \"a\"\r\n", ErrorCode::NotImplemented),
         ("x-amz-storage-class: FLOPPY\r\n", ErrorCode::InvalidStorageClass),
     ] {

@@ -5,7 +5,6 @@
 
 use stria_http::Head;
 
-use crate::code::ErrorCode;
 use crate::error::S3Error;
 
 /// Refused with 501, whatever the value.
@@ -24,26 +23,18 @@ const NOT_YET: [&str; 12] = [
     "x-amz-object-lock-legal-hold",
 ];
 
-/// Canned ACLs that mean what a bucket without ACLs does anyway.
-const HARMLESS_ACLS: [&[u8]; 2] = [b"private", b"bucket-owner-full-control"];
-
 /// Refuses a write whose headers promise something missing here.
 ///
 /// # Errors
-/// `NotImplemented` naming the header; `AccessControlListNotSupported` for ACLs.
+/// `NotImplemented` naming the header.
 pub fn check(head: &Head) -> Result<(), S3Error> {
-    for (name, value) in head.headers() {
+    for (name, _) in head.headers() {
         // Nearly every header is told apart by its first bytes.
         if !name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"x-amz-")) {
             continue;
         }
         if let Some(known) = NOT_YET.iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
             return Err(S3Error::header_not_implemented(known));
-        }
-        let is_grant = name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-amz-grant-"));
-        let is_acl = name.eq_ignore_ascii_case(b"x-amz-acl") && !HARMLESS_ACLS.contains(&value);
-        if is_grant || is_acl {
-            return Err(ErrorCode::AccessControlListNotSupported.into());
         }
     }
     Ok(())

@@ -29,16 +29,20 @@ pub use versions::{ListVersionsResult, VersionRow, list_versions};
 pub struct Owner<'a> {
     /// Canonical id.
     pub id: &'a str,
-    /// Name to show.
+    /// Name to show; empty for none.
     pub display_name: &'a str,
 }
 
 impl Owner<'_> {
     pub(crate) fn write(&self, element: &str, xml: &mut Writer<'_>) {
         xml.open(element);
-        xml.text("ID", self.id);
-        xml.text("DisplayName", self.display_name);
+        self.write_fields(xml);
         xml.close(element);
+    }
+
+    pub(crate) fn write_fields(&self, xml: &mut Writer<'_>) {
+        xml.text("ID", self.id);
+        xml.optional("DisplayName", Some(self.display_name).filter(|name| !name.is_empty()));
     }
 }
 
