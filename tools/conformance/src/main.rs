@@ -39,7 +39,7 @@ macro_rules! files {
 }
 
 fn cases(filters: &[String]) -> Result<Vec<Case>, String> {
-    let files = files!("buckets" "objects" "ranges");
+    let files = files!("auth" "batch" "config" "errors" "http" "post" "checksums" "copy" "tagging" "versions" "buckets" "conditionals" "listing" "multipart" "objects" "ranges");
     let mut all = Vec::new();
     for (name, text) in files {
         all.extend(script::parse(text).map_err(|error| format!("{name}: {error}"))?);
