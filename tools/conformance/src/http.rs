@@ -119,6 +119,11 @@ impl Connection {
         while answer.status == 100 {
             answer = Answer { continued: true, ..self.head()? };
         }
+        self.body(method, answer)
+    }
+
+    /// Adds the body behind a head.
+    pub fn body(&mut self, method: &str, mut answer: Answer) -> Result<Answer, String> {
         if method == "HEAD" || answer.status == 204 || answer.status == 304 {
             return Ok(answer);
         }

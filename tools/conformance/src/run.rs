@@ -131,7 +131,7 @@ impl Session<'_> {
         if expects {
             let first = connection.head()?;
             if first.status != 100 {
-                return Ok((first, method));
+                return Ok((connection.body(&method, first)?, method));
             }
         }
         connection.write(&body);
