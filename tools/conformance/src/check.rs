@@ -86,7 +86,7 @@ pub fn check(
 
 fn one(demand: &str, answer: &Answer, text: &str) -> Result<(), String> {
     let differs = |found: &str| Err(format!("found '{}', demanded '{}'", short(found), short(demand)));
-    let holds = if let Some(body) = demand.strip_prefix('=') {
+    if let Some(body) = demand.strip_prefix('=') {
         if body == text { Ok(()) } else { differs(text) }
     } else if let Some(part) = demand.strip_prefix("!~") {
         if text.contains(part) { differs(part) } else { Ok(()) }
@@ -117,8 +117,7 @@ fn one(demand: &str, answer: &Answer, text: &str) -> Result<(), String> {
             None => value == "*" || found == value,
         };
         if holds { Ok(()) } else { differs(found) }
-    };
-    holds
+    }
 }
 
 fn short(text: &str) -> String {

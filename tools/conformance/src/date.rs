@@ -17,7 +17,7 @@ pub fn now() -> u64 {
 /// Year, month 1 to 12, day 1 to 31.
 fn civil(unix_s: u64) -> (u64, u64, u64) {
     let (mut year, mut day) = (1970, unix_s / DAY_S);
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     while day >= 365 + u64::from(leap(year)) {
         day -= 365 + u64::from(leap(year));
         year += 1;
