@@ -231,13 +231,16 @@ impl<'c> Body<'c> {
         let window = &data[..data.len().min(out.len())];
         let (taken, piece) = unframe(&mut self.frame, window)?;
         let copied = match &mut self.aws {
-            Some(decoder) => uncode(decoder, piece, out)?,
+            Some(decoder) => uncode(decoder, piece, out),
             None => {
                 out[..piece.len()].copy_from_slice(piece);
-                piece.len()
+                Ok(piece.len())
             }
         };
+        // Before an error is told: the frame counts these bytes as read, and what stayed in the input would be
+        // taken for the next request.
         self.input.consume(taken);
+        let copied = copied?;
         self.payload_bytes += copied as u64;
         self.check_rate()?;
         Ok(copied)

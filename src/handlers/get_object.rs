@@ -53,7 +53,9 @@ pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
         }));
     }
     decision.into_result()?;
-    let selected = select(&wanted, head.get("range").unwrap_or_default(), &found.meta)?;
+    let known = range_applies(head, etag.quoted(), found.meta.modified_ms / 1000);
+    let range = wanted.range.filter(|_| known);
+    let selected = select(&wanted, range, head.get("range").unwrap_or_default(), &found.meta)?;
     let length = selected.end - selected.start;
     let body = match &found.body {
         _ if to.is_head || length == 0 => ReplyBody::None,
@@ -91,11 +93,22 @@ async fn first_piece(
     }
 }
 
-fn select(wanted: &GetObject, range_header: &[u8], meta: &ObjectMeta) -> Result<Selected, S3Error> {
+/// If-Range: a client that goes on with what it has gets the whole object when that is another now.
+fn range_applies(head: &stria_http::Head, etag: &[u8], modified_unix_s: u64) -> bool {
+    head.get("if-range")
+        .is_none_or(|known| known == etag || stria_http::date::parse_http(known) == Some(modified_unix_s))
+}
+
+fn select(
+    wanted: &GetObject,
+    range: Option<Range>,
+    range_header: &[u8],
+    meta: &ObjectMeta,
+) -> Result<Selected, S3Error> {
     if let Some(number) = wanted.part_number {
         return select_part(number, meta);
     }
-    let resolved = wanted.range.map_or(Resolved::Whole, |range: Range| range.resolve(meta.size));
+    let resolved = range.map_or(Resolved::Whole, |range| range.resolve(meta.size));
     match resolved {
         Resolved::Whole => Ok(Selected { status: 200, start: 0, end: meta.size, parts_count: None }),
         Resolved::Part { first, last } => {

@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
         succeeds(&mut command(&release("stria-sim"), &["--crash-states", "ci", "--jobs", "2"]))
     }),
     ("single faults", || crate::simulator::faults_match(false)),
+    ("conformance", || crate::conformance::passes(&["--binary".into(), release("stria")])),
     ("crash, 20 kills", || {
         crate::crash::passes("crash", &["--kills".into(), "20".into(), "--binary".into(), release("stria")])
     }),

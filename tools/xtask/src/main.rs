@@ -7,6 +7,7 @@
 
 mod ci;
 mod clients;
+mod conformance;
 mod crash;
 mod loom;
 mod planted;
@@ -28,6 +29,9 @@ cargo xtask COMMAND
   loom [NAME]        every interleaving of what cores share, then planted wrong orderings: each has to be seen
   tidy               house rules: headers, lengths, floors, documents that name code
   clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
+  conformance        the documented rules of S3 [--endpoint URL --access-key K --secret-key S] [--filter AREA|CASE]
+                     [--junit FILE] [--json FILE] [--binary PATH] [--list]
+  mutate-s3 [NAME]   breaks rules of S3 in the server, one at a time: the conformance suite has to see each
   crash              kill the server under load, restart, audit what it acknowledged
                      [--kills N] [--binary PATH] [--seed S] [--data DIR]
   restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         "loom" => loom::run(rest),
         "tidy" => tidy::run(),
         "clients" => clients::run(rest),
+        "conformance" => conformance::run(rest),
+        "mutate-s3" => conformance::mutate(rest),
         "crash" | "restart" | "limits" | "devices" | "fault-disk" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
