@@ -18,9 +18,9 @@ use stria_wal::{
 use crate::{
     error::StoreError,
     log::{FrameFate, PendingChange, PendingRecord},
+    log_reader::row_of,
     paged::Resolved,
     pg::Pg,
-    replay::row_of,
     row::{BodyRef, Home},
     store::{PgState, Store},
     window::{Place, Window},

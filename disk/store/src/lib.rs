@@ -18,6 +18,7 @@ mod index;
 mod inspect;
 mod leaf;
 mod log;
+mod log_reader;
 mod log_writer;
 mod manifest;
 mod map;
@@ -37,6 +38,7 @@ mod scrub_deep;
 mod scrub_fresh;
 mod scrub_header;
 mod scrub_space;
+mod stats;
 mod store;
 mod superblock;
 mod view;
@@ -67,7 +69,8 @@ pub use row::{BodyRef, Change, Extent, ExtentBody, Grant, Home, InlineRef, NewBo
 pub use run::Run;
 pub use scrub::{Damage, DamageKind, ScrubConfig, ScrubMark, ScrubStats, ScrubStep};
 pub use scrub_space::{NamedSpace, SpaceWindow};
-pub use store::{PgState, Store, StoreConfig, StoreStats};
+pub use stats::StoreStats;
+pub use store::{PgState, Store, StoreConfig};
 pub use superblock::{Position, VolumeIdentity, VolumeInfo, Writers};
 pub use volumes::Volumes;
 
