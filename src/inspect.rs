@@ -470,10 +470,7 @@ mod tests {
         let mut table = Table::new("sizes", &["name", "bytes"]);
         table.push(vec![json!("a"), json!(2048)]);
         table.push(vec![json!("long name"), json!(7)]);
-        assert_eq!(
-            table.to_text(),
-            "sizes\n  name         bytes\n  a            2 KiB\n  long name      7 B\n"
-        );
+        assert_eq!(table.to_text(), "sizes\n  name       bytes\n  a          2 KiB\n  long name    7 B\n");
         assert_eq!(table.to_json(), json!([{"name": "a", "bytes": 2048}, {"name": "long name", "bytes": 7}]));
     }
 }
