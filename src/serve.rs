@@ -184,7 +184,10 @@ pub fn serve(config: Config, print: &mut dyn FnMut(&str)) -> Result<(), ServeErr
         check_all_there(&volumes, config.cores)?;
         // Before the first core writes: from then on rows are where other cores look for them.
         record.settled_cores = None;
-        directory.keep_store(&record)?;
+        // Volumes that are still to be made are not the store's yet: a kill before they are would leave it without.
+        let there = volumes.iter().filter(|volume| !volume.is_new).count();
+        let volumes_there = record.volumes[..there].to_vec();
+        directory.keep_store(&StoreRecord { volumes: volumes_there, ..record.clone() })?;
     }
     let cores = start_cores(&config, &shared, &record, volumes, meta.snapshot())?;
     let ready = wait_ready(&cores.ready, config.cores)?;

@@ -97,3 +97,26 @@ fn nothing_is_served_when_rows_may_lie_elsewhere_or_all_volumes_are_missing() {
     assert_eq!(readable(server.ports.s3), KEYS, "refusals changed nothing");
     server.stop();
 }
+
+/// More cores bring new volumes; a kill before they were made left a store that named them.
+#[test]
+fn a_start_with_more_cores_that_is_killed_leaves_the_store_as_it_was() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let server = Server::start(folder.path());
+    put("/half", "").send_to(server.ports.s3).expect(200);
+    put_all(server.ports.s3);
+    server.stop();
+    // The making of the new volume fails as early as a kill could come: a folder is in its place.
+    fs::create_dir(folder.path().join("volumes/0002")).expect("in the way");
+    let mut more_cores = Command::new(env!("CARGO_BIN_EXE_stria"));
+    more_cores.arg("serve").arg("--data").arg(folder.path()).args(["--cores", "3", "--memory", "256M"]);
+    more_cores.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let said = refused(&mut more_cores);
+    assert!(said.contains("0002"), "{said}");
+    let record = fs::read_to_string(folder.path().join("store.json")).expect("store.json");
+    assert!(record.contains("0001") && !record.contains("0002"), "{record}");
+    fs::remove_dir(folder.path().join("volumes/0002")).expect("out of the way");
+    let server = Server::start(folder.path());
+    assert_eq!(readable(server.ports.s3), KEYS);
+    server.stop();
+}
