@@ -124,13 +124,13 @@ pub(crate) async fn read_named<E: Env>(
     })
 }
 
-/// Reads and verifies all runs of a volume. Of PGs beyond the budget the rows are counted, not kept: `log` is what
-/// the log changed of them.
+/// Reads and verifies all runs of a volume. Of PGs beyond the budget the rows are counted, not kept; `log` is what
+/// the log says of them, and loses what runs say something newer of.
 pub(crate) async fn read_bases<E: Env>(
     (env, disk): (&E, &E::Disk),
     info: &VolumeInfo,
     manifest: &Manifest,
-    log: &BTreeMap<PgId, PgRows>,
+    log: &mut BTreeMap<PgId, PgRows>,
     budget: &mut Budget,
     report: &mut ReplayReport,
 ) -> Result<Vec<Base>, StoreError> {
@@ -151,9 +151,9 @@ pub(crate) async fn read_bases<E: Env>(
         let run_bytes: u64 = entry.runs.iter().map(|run| run.bytes).sum();
         let is_home = entry.pg.owner(budget.cores) == volume.owner(budget.cores);
         let pages = is_settled && is_home && !entry.needs_repair && run_bytes > budget.index_bytes_max;
-        let slots = log.get(&entry.pg).filter(|_| pages).map(|pg| &pg.rows);
-        let base =
-            base_of(info.identity.store_uuid, entry, volume, &bytes, slots.or(pages.then_some(&NO_SLOTS)));
+        let mut unchanged = Slots::new();
+        let slots = pages.then(|| log.get_mut(&entry.pg).map_or(&mut unchanged, |pg| &mut pg.rows));
+        let base = base_of(info.identity.store_uuid, entry, volume, &bytes, slots);
         let kept = base.index.bytes() + base.views.iter().map(RunView::bytes).sum::<u64>();
         budget.index_bytes_max = budget.index_bytes_max.saturating_sub(kept);
         report.damaged += u64::from(base.is_damaged);
@@ -163,10 +163,18 @@ pub(crate) async fn read_bases<E: Env>(
 }
 
 type Slots = BTreeMap<Box<[u8]>, Slot>;
-static NO_SLOTS: Slots = BTreeMap::new();
 
-/// What the runs of an entry say; with `paged` their rows are only counted, those of keys in it left out.
-fn base_of(uuid: u128, entry: &Entry, volume: VolumeId, bytes: &[Vec<u8>], paged: Option<&Slots>) -> Base {
+/// What the runs of an entry say. With `paged`, what the log says, their rows are only counted, those that the log
+/// changed left out. A log may also say what is older than the runs: after the number of cores changed twice its
+/// position stays while the runs take in what another core's log said. That is taken out of `paged`, because there
+/// is no row in memory it would give way to.
+fn base_of(
+    uuid: u128,
+    entry: &Entry,
+    volume: VolumeId,
+    bytes: &[Vec<u8>],
+    mut paged: Option<&mut Slots>,
+) -> Base {
     let view = |(run, bytes): (&Run, &Vec<u8>)| {
         let index = bytes.get(run.bytes.checked_sub(u64::from(run.index_bytes))? as usize..)?;
         RunView::parse(uuid, entry.pg, run, index)
@@ -180,11 +188,15 @@ fn base_of(uuid: u128, entry: &Entry, volume: VolumeId, bytes: &[Vec<u8>], paged
         ..Base::new(entry.pg, entry.version, volume)
     };
     let (mut rows, mut count) = (IndexBuilder::default(), PagedRows::default());
-    while merged.next(|key, found| match (found.row, paged) {
-        (None, _) => base.tombstones.insert(key, (found.seq, found.hlc)),
+    while merged.next(|key, found| match (found.row, &mut paged) {
+        (None, None) => base.tombstones.insert(key, (found.seq, found.hlc)),
         (Some(row), None) => rows.push(key, &row),
-        (Some(row), Some(slots)) if !slots.contains_key(key) => count.add(&row),
-        _ => {}
+        (row, Some(slots)) => {
+            if slots.get(key).is_some_and(|slot| slot.seq < found.seq) {
+                slots.remove(key);
+            }
+            row.iter().filter(|_| !slots.contains_key(key)).for_each(|row| count.add(row));
+        }
     }) {}
     base.is_damaged = merged.is_damaged || views.iter().any(Option::is_none);
     if base.is_damaged && paged.is_some() {
@@ -194,7 +206,7 @@ fn base_of(uuid: u128, entry: &Entry, volume: VolumeId, bytes: &[Vec<u8>], paged
     base.index = rows.finish();
     base.views = views.into_iter().flatten().collect();
     if paged.is_some() {
-        (base.paged, base.tombstones) = (Some(count), Changed::default());
+        base.paged = Some(count);
     }
     base
 }

@@ -316,7 +316,7 @@ async fn replay_from<E: Env>(
         let mut read = read_log(env, &disk, &info, rescued(&info, &named, &[])).await?;
         let on = (env, &disk);
         let report = &mut replayed.report;
-        let bases = read_bases(on, &info, &named.manifest, &read.rows, &mut budget, report).await?;
+        let bases = read_bases(on, &info, &named.manifest, &mut read.rows, &mut budget, report).await?;
         if bases.iter().any(|base| base.is_damaged) {
             // All of the log may make up for what the runs lost.
             read = read_log(env, &disk, &info, rescued(&info, &named, &bases)).await?;

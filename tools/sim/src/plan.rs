@@ -21,6 +21,9 @@ pub struct Plan {
     pub cores: u16,
     /// Whether the number of cores may change at a restart.
     pub changes_cores: bool,
+    /// Whether cuts are aimed at the time in which some cores have settled after such a change and others have not.
+    /// Every life ends with one.
+    pub cuts_unsettled: bool,
     /// When a commit completes.
     pub sync: SyncPolicy,
     /// How a frame reaches stable media.
@@ -88,6 +91,7 @@ impl Plan {
             keys: *rng.pick(&[6, 20, 60]),
             cores: rng.between(1, u64::from(CORES_MAX) + 1) as u16,
             changes_cores: rng.chance(1, 2),
+            cuts_unsettled: false,
             sync,
             flush_method: *rng.pick(&[FlushMethod::Flush, FlushMethod::Durable]),
             clients: rng.between(1, 6) as u16,
@@ -115,6 +119,7 @@ impl Plan {
         match rng.below(10) {
             0..=1 => plan.without_checkpoints(rng),
             2 => plan.filling_up(rng),
+            3 => plan.settling(rng),
             _ => plan,
         }
     }
@@ -137,6 +142,31 @@ impl Plan {
             lives: rng.between(2, 4) as u32,
             checkpoints: false,
             cleans: false,
+            ..self
+        }
+    }
+
+    /// The number of cores changes again and again, and hardly ever does the node get through with settling: what
+    /// counts lies in runs and logs of different cores. Some keys change in every life, and some do not.
+    fn settling(self, rng: &mut Rng) -> Self {
+        let lives = rng.between(6, 12) as u32;
+        Self {
+            cores: CORES_MAX,
+            changes_cores: true,
+            cuts_unsettled: true,
+            keys: *rng.pick(&[20, 60]),
+            sync: SyncPolicy::Always,
+            inline_bytes_max: 6_000,
+            extents_percent: *rng.pick(&[5, 60]),
+            extent_bytes_max: 20_000,
+            disk_bytes: 4 * MIB + (512 << self.segment_log2),
+            is_small: false,
+            faults: Faults::default(),
+            lives,
+            ops: self.ops * u64::from(self.lives) / u64::from(lives),
+            index_bytes_max: *rng.pick(&[0, 0, 300, 1 << 30]),
+            checkpoints_eagerly: true,
+            cleans: true,
             ..self
         }
     }

@@ -12,7 +12,7 @@ use std::{
 
 use stria_base::PgId;
 use stria_env::Env;
-use stria_store::{BodyRef, StoreError, SyncPolicy};
+use stria_store::{BodyRef, Progress, Store, StoreError, SyncPolicy};
 
 use crate::{
     clients::Life,
@@ -76,7 +76,10 @@ pub fn run(seed: u64, ops: u64) -> Outcome {
         run.check_restart(&node, end, &BTreeSet::new());
         end = run.live(node);
         if run.plan.changes_cores {
-            cores = run.world().rng(|rng| rng.between(1, u64::from(CORES_MAX) + 1)) as u16;
+            // Back to the same number is where what several logs say meets again.
+            let back = run.plan.cuts_unsettled && run.world().rng(|rng| rng.chance(1, 2));
+            let other = run.world().rng(|rng| rng.between(1, u64::from(CORES_MAX) + 1)) as u16;
+            cores = if back { run.plan.cores } else { other };
         }
     }
     run.finish(cores, end);
@@ -210,13 +213,15 @@ impl Run {
     fn live(&mut self, node: Node) -> End {
         let life = self.start(node);
         let world = self.world().clone();
-        let crashes = world.rng(|rng| rng.chance(3, 4));
+        let crashes = self.plan.cuts_unsettled || world.rng(|rng| rng.chance(3, 4));
         let most = world.rng(|rng| rng.between(10, 60 * self.plan.ops));
         let limit = world.steps() + if crashes { most } else { STEPS_STUCK };
         let all_done = || life.ops_left.get() == 0 && life.running.get() == 0;
         world.run_until(|| world.steps() >= limit || all_done());
         let is_aimed = crashes && world.rng(|rng| rng.chance(1, 2));
-        if is_aimed {
+        if is_aimed && self.plan.cuts_unsettled {
+            self.run_to_unsettled(&life.node);
+        } else if is_aimed {
             self.run_to_header_write();
         }
         assert!(crashes || all_done(), "stuck: clients wait for something that never comes");
@@ -253,6 +258,21 @@ impl Run {
         let limit = world.steps() + STEPS_MAX;
         world.run_until(|| count() >= wanted || world.steps() >= limit);
         let limit = world.steps() + world.rng(|rng| rng.below(if at_superblock { 8 } else { 30 }));
+        world.run_until(|| world.steps() >= limit);
+    }
+
+    /// Goes on until as many cores as chance says have moved their positions after a change of their number.
+    fn run_to_unsettled(&self, node: &Node) {
+        const STEPS_MAX: u64 = 20_000;
+        let world = self.world();
+        let moved = || {
+            let has_moved = |store: &&Store<_>| store.checkpoint_progress() == Progress::Moved;
+            node.stores.iter().filter(has_moved).count() as u64
+        };
+        let wanted = world.rng(|rng| rng.below(u64::from(node.cores()) + 1));
+        let limit = world.steps() + STEPS_MAX;
+        world.run_until(|| moved() >= wanted || world.steps() >= limit);
+        let limit = world.steps() + world.rng(|rng| rng.below(200));
         world.run_until(|| world.steps() >= limit);
     }
 

@@ -87,7 +87,7 @@ fn print_table(verdicts: &[Verdict]) {
 /// What has to see the bugs.
 #[derive(Clone, Copy)]
 enum Judge {
-    /// Seeds of both workloads, and the enumerator for what they miss.
+    /// Seeds of both workloads; the enumerator for what they miss, and the simulator's tests for what that misses.
     Seeds,
     /// The crash enumerator.
     CrashStates,
@@ -150,10 +150,25 @@ impl Place {
             Judge::Seeds => ["store", "engine"]
                 .into_iter()
                 .find_map(|workload| simulate(&simulator, workload))
-                .or_else(|| enumerate(&simulator)),
+                .or_else(|| enumerate(&simulator))
+                .or_else(|| self.tests()),
             Judge::CrashStates => enumerate(&simulator),
             Judge::Faults => strike(&simulator),
         })
+    }
+}
+
+impl Place {
+    /// Runs the simulator's own tests: some bugs want a story that seeds tell once in thousands. The first that fails.
+    fn tests(&self) -> Option<Caught> {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let mut test = Command::new(cargo);
+        test.args(["test", "--quiet", "--package", "stria-sim", "--lib"]).env("RUSTFLAGS", "-Awarnings");
+        let run = test.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target).output().ok()?;
+        let text = String::from_utf8_lossy(&run.stdout);
+        let mut lines = text.lines().skip_while(|line| !line.starts_with("thread '"));
+        let name = lines.next()?.split('\'').nth(1)?;
+        Some(Caught { at: format!("test {name}"), seeds: None, seen: fit(lines.next()?) })
     }
 }
 
@@ -239,5 +254,10 @@ fn complaint(run: &mut Command) -> Option<String> {
 /// The message of the violation, fit for a table.
 fn seen(text: &str) -> Option<String> {
     let seen = text.lines().skip_while(|line| !line.starts_with("violation")).nth(1)?;
-    Some(seen.replace('|', "/").chars().take(110).collect())
+    Some(fit(seen))
+}
+
+/// Fit for a cell of a table.
+fn fit(text: &str) -> String {
+    text.replace('|', "/").chars().take(110).collect()
 }
