@@ -39,7 +39,6 @@ pub struct MemoryIndex {
 #[derive(Default)]
 pub(crate) struct IndexBuilder {
     rows: LeafMapBuilder,
-    scratch: Vec<u8>,
 }
 
 impl IndexBuilder {
@@ -48,9 +47,7 @@ impl IndexBuilder {
     /// # Panics
     /// When its key is not above the one before.
     pub(crate) fn push(&mut self, key: &[u8], row: &RowView<'_>) {
-        self.scratch.clear();
-        pack(row, &mut self.scratch);
-        self.rows.push(key, &self.scratch);
+        self.rows.push_with(key, |out| pack(row, out));
     }
 
     /// The index.

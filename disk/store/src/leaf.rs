@@ -416,35 +416,39 @@ pub(crate) struct LeafMapBuilder {
 }
 
 impl LeafMapBuilder {
-    /// Adds an entry.
+    /// Adds an entry; `put` appends its value.
     ///
     /// # Panics
     /// When its key is not above the one before.
-    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn push_with(&mut self, key: &[u8], put: impl FnOnce(&mut Vec<u8>)) {
         let count = self.entries.ends.len();
+        let start = self.entries.ends.last().copied().unwrap_or((0, 0));
         assert!(count == 0 || self.entries.key(count - 1) < key, "entries come in order");
-        self.entries.push(&[key], value);
+        self.entries.keys.extend_from_slice(key);
+        put(&mut self.entries.values);
+        self.entries.ends.push((self.entries.keys.len(), self.entries.values.len()));
         if count > 0 && self.entries.leaf_bytes(0..count + 1) > LEAF_BYTES_FILLED {
             let shared = shared_bytes(key, self.entries.key(count - 1));
-            self.flush(count, key[..shared + 1].into());
-            self.entries.push(&[key], value);
+            self.flush(count, start, key[..shared + 1].into());
         }
     }
 
-    fn flush(&mut self, count: usize, next: Box<[u8]>) {
+    /// Makes a leaf of the first `count` entries, which end at `end`; what follows begins the next.
+    fn flush(&mut self, count: usize, end: (usize, usize), next: Box<[u8]>) {
         let leaf = self.entries.encode(0..count);
         self.map.insert_leaf(std::mem::replace(&mut self.fence, next), leaf);
         self.map.entries += count as u64;
-        self.entries.keys.clear();
-        self.entries.values.clear();
-        self.entries.ends.clear();
+        self.entries.keys.drain(..end.0);
+        self.entries.values.drain(..end.1);
+        self.entries.ends.drain(..count);
+        self.entries.ends.iter_mut().for_each(|of| *of = (of.0 - end.0, of.1 - end.1));
     }
 
     /// The map.
     pub(crate) fn finish(mut self) -> LeafMap {
         let count = self.entries.ends.len();
-        if count > 0 {
-            self.flush(count, Box::default());
+        if let Some(end) = self.entries.ends.last().copied() {
+            self.flush(count, end, Box::default());
         }
         self.map
     }
@@ -501,7 +505,7 @@ mod tests {
                 }
             }
             let mut builder = LeafMapBuilder::default();
-            model.iter().for_each(|(key, value)| builder.push(key, value));
+            model.iter().for_each(|(key, value)| builder.push_with(key, |out| out.extend_from_slice(value)));
             let built = builder.finish();
             prop_assert_eq!((built.len(), built.bytes), (model.len() as u64, counted(&built)));
             prop_assert_eq!(all(&built, Bound::Unbounded), all(&map, Bound::Unbounded));

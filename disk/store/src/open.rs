@@ -21,7 +21,7 @@ use crate::{
     map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_OFFSETS},
     pg::{Pages, Pg},
     pins::Pins,
-    recover::{Base, PagedRows, load_whole},
+    recover::{Base, Counts, load_whole},
     replay::{PgRows, Slot, VolumeReplay},
     row::{BodyRef, Extent},
     scrub::ScrubState,
@@ -238,29 +238,34 @@ impl<E: Env> Store<E> {
     pub async fn extents_in_use(&self) -> Result<BTreeMap<VolumeId, ExtentsInUse>, StoreError> {
         let mut found: BTreeMap<VolumeId, ExtentsInUse> = BTreeMap::new();
         for id in self.pgs() {
-            let (mut extents, state, is_paged, is_start) = {
+            let (extents, state) = {
                 let mut pg = self.pg(id).borrow_mut();
-                let start = std::mem::take(&mut pg.start_extents);
-                let is_start = std::mem::take(&mut pg.is_start);
-                (start, pg.state, pg.pages.is_paged, is_start)
+                (pg.start_extents.take(), pg.state)
             };
-            if !is_paged || is_start {
-                extents.append(&mut self.pg(id).borrow().extents());
-            } else {
-                self.scan_rows(id, std::ops::Bound::Unbounded, |_, row| {
-                    if let BodyRef::Extents(body) = row.body() {
-                        extents.extend_from_slice(&body.extents);
-                    }
-                    std::ops::ControlFlow::Continue(())
-                })
-                .await?;
-            }
+            let extents = match extents {
+                Some(extents) => extents,
+                None => self.extents_now(id).await?,
+            };
             for extent in extents {
                 let of = found.entry(extent.volume).or_default();
                 if state == PgState::NeedsRepair { of.suspect.push(extent) } else { of.sure.push(extent) }
             }
         }
         Ok(found)
+    }
+
+    async fn extents_now(&self, id: PgId) -> Result<Vec<Extent>, StoreError> {
+        let mut extents = Vec::new();
+        self.scan_rows(id, std::ops::Bound::Unbounded, |_, row| {
+            if row.has_extents()
+                && let BodyRef::Extents(body) = row.body()
+            {
+                extents.extend_from_slice(&body.extents);
+            }
+            std::ops::ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(extents)
     }
 
     /// Takes extents that rows name out of the free space of a volume of this core.
@@ -345,29 +350,34 @@ pub(crate) fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u6
     let PgRows { pg, base, rows, version_high, seq_high, suspect, .. } = rows;
     let base = base.unwrap_or_else(|| Base { is_replaced: true, ..Base::new(pg, 0, home) });
     let has_runs = base.volume == home && !base.is_replaced;
-    let Base { mut index, mut tombstones, paged, views, rescued, needs_repair, is_damaged, .. } = base;
+    let Base {
+        mut index,
+        mut tombstones,
+        is_paged,
+        mut counts,
+        views,
+        rescued,
+        needs_repair,
+        is_damaged,
+        ..
+    } = base;
     let mut changed = has_runs.then(Changed::default);
-    let is_paged = paged.is_some();
     assert!(!is_paged || (has_runs && is_settled), "rows stay in runs of this core's own only");
     for (key, slot) in rescued {
-        apply(&mut index, &mut tombstones, &key, slot);
+        apply((&mut index, &mut tombstones, &mut counts), &key, slot);
     }
     for (key, slot) in rows {
-        let number = apply(&mut index, &mut tombstones, &key, slot);
+        let number = apply((&mut index, &mut tombstones, &mut counts), &key, slot);
         if let Some(changed) = &mut changed {
             // What the log says is not in the runs; the number of the newest change is what a tombstone needs.
             changed.insert(&key, number);
         }
     }
-    let PagedRows { rows, mut live_bytes, extents } = paged.unwrap_or_default();
-    index.scan(std::ops::Bound::Unbounded, &mut |_, row| {
-        live_bytes += u64::from(row.home.bytes);
-        std::ops::ControlFlow::Continue(())
-    });
     let needs_repair = needs_repair || suspect || is_damaged;
     let views = if has_runs && !is_damaged { views.into_iter().map(Rc::new).collect() } else { Vec::new() };
+    let live_bytes = counts.live_bytes;
     let pg = Pg {
-        rows: rows + index.rows(),
+        rows: counts.rows,
         index,
         pending: BTreeMap::new(),
         seq: seq_high,
@@ -379,27 +389,32 @@ pub(crate) fn into_pg(rows: PgRows, home: VolumeId, is_settled: bool) -> (Pg, u6
         tombstones: (!is_settled).then_some(tombstones),
         keeps_runs: is_damaged,
         pages: Pages { is_paged, views: Rc::new(views), ..Pages::default() },
-        start_extents: extents,
-        is_start: true,
+        start_extents: Some(counts.into_extents()),
     };
     (pg, live_bytes)
 }
 
 /// Applies a change read from a log, unless something newer is there. Number and stamp of what counts.
-fn apply(index: &mut MemoryIndex, tombstones: &mut Changed, key: &[u8], slot: Slot) -> (u64, Hlc) {
+fn apply(
+    (index, tombstones, counts): (&mut MemoryIndex, &mut Changed, &mut Counts),
+    key: &[u8],
+    slot: Slot,
+) -> (u64, Hlc) {
     let there = index.get(key).map(|row| (row.seq, row.hlc)).or_else(|| tombstones.get(key));
     if let Some(there) = there.filter(|there| there.0 > slot.seq) {
         return there;
     }
-    match &slot.row {
+    let before = match &slot.row {
         Some(row) => {
-            index.put(key, row);
+            counts.add(&row.view());
             tombstones.remove(key);
+            index.put(key, row)
         }
         None => {
-            index.remove(key);
             tombstones.insert(key, (slot.seq, slot.hlc));
+            index.remove(key)
         }
-    }
+    };
+    before.iter().for_each(|row| counts.drop_row(&row.view()));
     (slot.seq, slot.hlc)
 }

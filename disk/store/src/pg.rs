@@ -4,11 +4,7 @@
 //! changed since its last checkpoint, and those somebody asked for and still holds ([`crate::paged`]). Owned by
 //! one core.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, ops::Bound, rc::Rc};
 
 use stria_base::Hlc;
 
@@ -73,10 +69,8 @@ pub(crate) struct Pg {
     /// Its runs are damaged: what is left of them is not to be replaced.
     pub(crate) keeps_runs: bool,
     pub(crate) pages: Pages,
-    /// Space that rows left in runs name, until the volumes' owners know.
-    pub(crate) start_extents: Vec<Extent>,
-    /// Whether they were not asked for yet.
-    pub(crate) is_start: bool,
+    /// Space that rows name at the start, until it was asked for.
+    pub(crate) start_extents: Option<Vec<Extent>>,
 }
 
 impl Pg {
@@ -176,19 +170,5 @@ impl Pg {
         if is_unheld && !self.pending.contains_key(key) {
             self.pages.held.remove(key);
         }
-    }
-
-    /// Extents of all rows in memory.
-    pub(crate) fn extents(&self) -> Vec<Extent> {
-        let mut found = Vec::new();
-        self.index.scan(Bound::Unbounded, &mut |_, row| {
-            if row.has_extents()
-                && let crate::row::BodyRef::Extents(body) = row.body()
-            {
-                found.extend_from_slice(&body.extents);
-            }
-            ControlFlow::Continue(())
-        });
-        found
     }
 }

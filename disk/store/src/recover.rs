@@ -44,22 +44,27 @@ pub(crate) struct Base {
     pub(crate) is_replaced: bool,
     /// Its rows, unless they stay on the medium.
     pub(crate) index: MemoryIndex,
-    /// Keys the runs say are gone.
+    /// Keys the runs say are gone; none when its rows stay on the medium.
     pub(crate) tombstones: Changed,
-    /// Its rows stay on the medium; this is what they come to.
-    pub(crate) paged: Option<PagedRows>,
+    /// Whether its rows stay on the medium.
+    pub(crate) is_paged: bool,
+    /// What its rows come to, wherever they stay.
+    pub(crate) counts: Counts,
     /// Of its runs, the newest first; none of a run whose index does not verify.
     pub(crate) views: Vec<RunView>,
     /// What frames before the position say, when its runs are damaged.
     pub(crate) rescued: BTreeMap<Box<[u8]>, Slot>,
 }
 
-/// Rows that were read and verified and not kept, those that the log changed left out.
+/// What rows come to that were read and verified.
 #[derive(Default)]
-pub(crate) struct PagedRows {
+pub(crate) struct Counts {
     pub(crate) rows: u64,
+    /// Bytes of log they weigh.
     pub(crate) live_bytes: u64,
     pub(crate) extents: Vec<Extent>,
+    /// Extents of rows that gave way to others.
+    gone: Vec<Extent>,
 }
 
 impl std::fmt::Debug for Base {
@@ -81,7 +86,8 @@ impl Base {
             is_replaced: false,
             index: MemoryIndex::default(),
             tombstones: Changed::default(),
-            paged: None,
+            is_paged: false,
+            counts: Counts::default(),
             views: Vec::new(),
             rescued: BTreeMap::new(),
         }
@@ -141,10 +147,12 @@ pub(crate) async fn read_bases<E: Env>(
     let volume = info.identity.volume;
     let is_settled = info.writers == Writers::Cores(budget.cores);
     let mut bases = Vec::with_capacity(manifest.entries.len());
+    // One for each run of a PG, again and again: fresh memory costs more than what is done with it.
+    let mut bytes: Vec<Vec<u8>> = Vec::new();
     for entry in &manifest.entries {
-        let mut bytes = Vec::with_capacity(entry.runs.len());
-        for run in &entry.runs {
-            bytes.push(reader.read(run).await?);
+        bytes.resize_with(bytes.len().max(entry.runs.len()), Vec::new);
+        for (run, bytes) in entry.runs.iter().zip(&mut bytes) {
+            reader.read(run, bytes).await?;
             report.run_rows += run.rows;
             report.run_bytes += run.bytes;
         }
@@ -187,15 +195,18 @@ fn base_of(
         needs_repair: entry.needs_repair,
         ..Base::new(entry.pg, entry.version, volume)
     };
-    let (mut rows, mut count) = (IndexBuilder::default(), PagedRows::default());
+    let mut rows = IndexBuilder::default();
     while merged.next(|key, found| match (found.row, &mut paged) {
         (None, None) => base.tombstones.insert(key, (found.seq, found.hlc)),
-        (Some(row), None) => rows.push(key, &row),
+        (Some(row), None) => {
+            rows.push(key, &row);
+            base.counts.add(&row);
+        }
         (row, Some(slots)) => {
             if slots.get(key).is_some_and(|slot| slot.seq < found.seq) {
                 slots.remove(key);
             }
-            row.iter().filter(|_| !slots.contains_key(key)).for_each(|row| count.add(row));
+            row.iter().filter(|_| !slots.contains_key(key)).for_each(|row| base.counts.add(row));
         }
     }) {}
     base.is_damaged = merged.is_damaged || views.iter().any(Option::is_none);
@@ -205,21 +216,44 @@ fn base_of(
     }
     base.index = rows.finish();
     base.views = views.into_iter().flatten().collect();
-    if paged.is_some() {
-        base.paged = Some(count);
-    }
+    base.is_paged = paged.is_some();
     base
 }
 
-impl PagedRows {
-    fn add(&mut self, row: &RowView<'_>) {
+impl Counts {
+    /// A row that is there.
+    pub(crate) fn add(&mut self, row: &RowView<'_>) {
         self.rows += 1;
         self.live_bytes += u64::from(row.home.bytes);
-        if row.has_extents()
-            && let BodyRef::Extents(body) = row.body()
-        {
-            self.extents.extend_from_slice(&body.extents);
+        self.extents.extend_from_slice(&extents_of(row));
+    }
+
+    /// A row that is not there any more.
+    pub(crate) fn drop_row(&mut self, row: &RowView<'_>) {
+        self.rows -= 1;
+        self.live_bytes -= u64::from(row.home.bytes);
+        self.gone.extend_from_slice(&extents_of(row));
+    }
+
+    /// Extents that rows name. One that was rewritten elsewhere names what it named before.
+    pub(crate) fn into_extents(self) -> Vec<Extent> {
+        let (mut extents, mut gone) = (self.extents, self.gone);
+        if gone.is_empty() {
+            return extents;
         }
+        extents.sort_unstable();
+        gone.sort_unstable();
+        let mut gone = gone.into_iter().peekable();
+        extents.retain(|extent| gone.next_if_eq(extent).is_none());
+        assert!(gone.next().is_none(), "what is gone was there");
+        extents
+    }
+}
+
+fn extents_of(row: &RowView<'_>) -> Vec<Extent> {
+    match row.has_extents().then(|| row.body()) {
+        Some(BodyRef::Extents(body)) => body.extents.clone(),
+        _ => Vec::new(),
     }
 }
 
@@ -230,15 +264,15 @@ pub(crate) async fn load_whole<E: Env>(
     uuid: u128,
     base: &mut Base,
 ) -> Result<(), StoreError> {
-    if base.paged.is_none() {
+    if !base.is_paged {
         return Ok(());
     }
     let mut reader = RunReader { env, disk, ahead: VecDeque::new(), in_flight: VecDeque::new() };
     let runs: Vec<Run> = base.views.iter().map(|view| view.run.clone()).collect();
-    let mut bytes = Vec::with_capacity(runs.len());
-    for run in &runs {
+    let mut bytes = vec![Vec::new(); runs.len()];
+    for (run, bytes) in runs.iter().zip(&mut bytes) {
         reader.ahead.extend(pieces(run));
-        bytes.push(reader.read(run).await?);
+        reader.read(run, bytes).await?;
     }
     let entry = Entry {
         pg: base.pg,
@@ -296,9 +330,10 @@ struct RunReader<'a, E: Env> {
 }
 
 impl<E: Env> RunReader<'_, E> {
-    /// The bytes of the next run; zeros in place of what cannot be read, which then does not verify.
-    async fn read(&mut self, run: &Run) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = Vec::with_capacity(run.bytes as usize);
+    /// Puts the bytes of the next run into `bytes`; zeros in place of what cannot be read, which then does not
+    /// verify.
+    async fn read(&mut self, run: &Run, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
+        bytes.clear();
         for _ in pieces(run) {
             self.read_ahead()?;
             let Some(read) = self.in_flight.pop_front() else { return Err(StoreError::NoBuffer) };
@@ -314,7 +349,7 @@ impl<E: Env> RunReader<'_, E> {
             }
             bytes.extend_from_slice(&buf);
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn read_ahead(&mut self) -> Result<(), StoreError> {
