@@ -130,7 +130,7 @@ async fn repair(
     let volumes = Volumes::new(env.clone(), disks.clone(), true);
     let mut done = Vec::new();
     for (id, disk) in &disks {
-        let head = read_head(env, disk, *id).await?;
+        let head = read_head(env, disk).await?;
         if head.needs_repair() && head.info.is_some() && head.map.is_some() {
             let count = repair_header(&volumes, *id, &head).await?;
             done.push(format!("volume {}: {count} copies written again", id.0));
@@ -152,7 +152,7 @@ async fn check(env: &RealEnv, store: &Store, options: &Options) -> Result<Findin
     let disks = open_disks(env, &store.paths).await?;
     let (mut is_readable, mut manifests_bad) = (true, 0);
     for (id, disk) in &disks {
-        let head = read_head(env, disk, *id).await?;
+        let head = read_head(env, disk).await?;
         let bad =
             |copy: &&stria_store::Copy| copy.kind == DamageKind::Manifest && copy.state == CopyState::Damaged;
         manifests_bad += head.copies.iter().filter(bad).count() as u64;

@@ -111,7 +111,7 @@ pub fn heads(paths: Vec<VolumePath>) -> Result<Vec<Option<VolumeHead>>, ServeErr
         let env = RealEnv::new(core);
         for path in &paths {
             let head = match open_disk(&env, path).await {
-                Ok(disk) => read_head(&env, &disk, path.id).await.ok(),
+                Ok(disk) => read_head(&env, &disk).await.ok(),
                 Err(_) => None,
             };
             result.borrow_mut().push(head);

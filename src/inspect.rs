@@ -144,8 +144,8 @@ pub fn inspect(path: &Path, what: What) -> Result<(Vec<Table>, bool), ServeError
     let tables = on_core(async move |env| {
         let disks = open_disks(&env, &paths).await?;
         let mut heads = Vec::new();
-        for (path, (id, disk)) in paths.iter_mut().zip(&disks) {
-            let head = read_head(&env, disk, *id).await?;
+        for (path, (_, disk)) in paths.iter_mut().zip(&disks) {
+            let head = read_head(&env, disk).await?;
             // A volume without its directory says itself which it is.
             if let (true, Some(info)) = (is_alone, &head.info) {
                 path.id = info.identity.volume;

@@ -19,7 +19,7 @@ use stria_env::{
 
 use crate::{
     error::StoreError,
-    row::{Extent, ExtentBody, InlineRef, block_log2},
+    row::{Extent, ExtentBody, InlineRef, block_log2, pieces},
     volumes::Volumes,
 };
 
@@ -158,9 +158,14 @@ impl<E: Env> BodyWriter<E> {
         assert!(buf.len() as u64 <= self.room(), "{} bytes for {} of room", buf.len(), self.room());
         assert!(self.bytes.is_multiple_of(BLOCK_BYTES), "an odd piece was the last");
         self.checksum(&buf);
+        if buf.is_empty() {
+            return Ok(());
+        }
         loop {
-            let (place, place_bytes) = self.place();
-            let here = place_bytes.min(buf.len() as u64) as usize;
+            let len = buf.len() as u64;
+            let (volume, offset, here) =
+                pieces(&self.given, self.bytes, len, len).next().expect("room was checked");
+            let here = here as usize;
             let rest = if here < buf.len() {
                 let mut rest = self.volumes.env.buf(buf.len() - here).ok_or(StoreError::NoBuffer)?;
                 rest.copy_from_slice(&buf[here..]);
@@ -174,25 +179,12 @@ impl<E: Env> BodyWriter<E> {
             buf.set_len(padded);
             // What a buffer held before must not reach the disk behind a body's end.
             buf[here..].fill(0);
-            self.submit(place.0, place.1, buf).await?;
+            self.submit(volume, offset, buf).await?;
             match rest {
                 Some(rest) => buf = rest,
                 None => return Ok(()),
             }
         }
-    }
-
-    /// Where the next byte goes, and how much fits there in one piece.
-    fn place(&self) -> ((VolumeId, u64), u64) {
-        let mut start = 0;
-        for extent in &self.given {
-            let end = start + u64::from(extent.bytes);
-            if self.bytes < end {
-                return ((extent.volume, extent.offset + self.bytes - start), end - self.bytes);
-            }
-            start = end;
-        }
-        unreachable!("room was checked")
     }
 
     async fn submit(&mut self, volume: VolumeId, offset: u64, buf: E::Buf) -> Result<(), StoreError> {

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use stria_base::{Hlc, PgId, VolumeId};
 use stria_env::Env;
 use stria_wal::{
-    BodyKind, Change, FRAME_HEADER_BYTES, FrameHeader, INLINE_HEADER_BYTES, RecordBuilder, RecordKind,
-    frame_bytes, records,
+    BodyKind, Change, FrameHeader, INLINE_HEADER_BYTES, RecordBuilder, RecordKind, frame_bytes, records,
 };
 
 use crate::{
@@ -105,14 +104,14 @@ impl<E: Env> Store<E> {
         let disk = self.0.volumes.disk(segment.volume)?.clone();
         let mut window = self.window_over(segment, &disk);
         while let Some(header) = self.next_frame(&mut window, segment).await? {
-            let payload = payload_of(&window, &header);
+            let payload = window.payload(&header);
             // Rows are looked at and rewritten in one step: until then none of them leaves memory.
             let _held = self.hold_rows(payload).await?;
             if let Some(fate) = self.relocate_frame(payload, segment) {
                 // One frame of rewritten rows at a time: cleaning takes its share of the log, not all of it.
                 fate.wait().await?;
             }
-            window.advance(frame_bytes(u64::from(header.payload_bytes)));
+            window.advance(header.frame_bytes());
         }
         // What made rows of this segment not count may itself still be on its way.
         self.drain_log().await?;
@@ -174,7 +173,7 @@ impl<E: Env> Store<E> {
         let disk = self.0.volumes.disk(segment.volume)?.clone();
         let mut window = self.window_over(segment, &disk);
         while let Some(header) = self.next_frame(&mut window, segment).await? {
-            let payload = payload_of(&window, &header);
+            let payload = window.payload(&header);
             let _held = self.hold_rows(payload).await?;
             for record in records(payload).flatten() {
                 let Some(Some(pg)) = self.0.pgs.get(usize::from(record.pg.0)) else { continue };
@@ -185,7 +184,7 @@ impl<E: Env> Store<E> {
                     largest = largest.max(frame);
                 }
             }
-            window.advance(frame_bytes(u64::from(header.payload_bytes)));
+            window.advance(header.frame_bytes());
         }
         Ok(need + largest)
     }
@@ -263,10 +262,6 @@ impl<E: Env> Store<E> {
     pub fn set_cleaning(&self, cleaning: bool) {
         self.0.cleaning.set(cleaning);
     }
-}
-
-fn payload_of<'w, E: Env>(window: &'w Window<'_, E>, header: &FrameHeader) -> &'w [u8] {
-    &window.data()[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize]
 }
 
 /// Whether a change found in `segment` must survive it.

@@ -5,16 +5,16 @@
 
 use stria_base::{Hlc, PgId, VolumeId};
 use stria_env::Env;
-use stria_wal::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, RecordKind, frame_bytes, records};
+use stria_wal::{FRAME_ALIGN, FrameHeader, RecordKind, records};
 
 use crate::{
     error::StoreError,
     manifest::{self, Manifest},
-    map::{DeviceMap, SLOT_BYTES_MAX, SLOT_OFFSETS, Segment},
+    map::{DeviceMap, SLOT_BYTES_MAX, SLOT_OFFSETS},
     scrub::DamageKind,
     scrub_header::{Header, bad_copies, rewrite},
     superblock::{self, COPY_OFFSETS, SUPERBLOCK_BYTES, VolumeInfo},
-    volume::read_padded,
+    volume::{read_padded, superblock_copies},
     volumes::Volumes,
     window::{Place, Window},
 };
@@ -60,21 +60,13 @@ pub struct VolumeHead {
     pub copies: Vec<Copy>,
 }
 
-/// Reads the head of a volume. `expected` is its number where errors name one.
+/// Reads the head of a volume.
 ///
 /// # Errors
 /// Of the device when it fails as a whole, `NoBuffer`.
-pub async fn read_head<E: Env>(
-    env: &E,
-    disk: &E::Disk,
-    expected: VolumeId,
-) -> Result<VolumeHead, StoreError> {
+pub async fn read_head<E: Env>(env: &E, disk: &E::Disk) -> Result<VolumeHead, StoreError> {
     let mut head = VolumeHead { info: None, is_lone: false, map: None, manifest: None, copies: Vec::new() };
-    let mut found = Vec::new();
-    for (copy, offset) in COPY_OFFSETS.into_iter().enumerate() {
-        let bytes = read_or_nothing(env, disk, expected, offset, SUPERBLOCK_BYTES).await?;
-        found.push(superblock::decode(&bytes, copy as u32));
-    }
+    let found = superblock_copies(env, disk).await;
     head.info = superblock::elect(&found).ok();
     if head.info.is_none() {
         head.info = found.iter().filter_map(|copy| copy.ok()).max_by_key(|info| info.epoch);
@@ -227,14 +219,7 @@ pub async fn each_frame<E: Env>(
     mut each: impl FnMut(LogEntry),
 ) -> Result<(), StoreError> {
     let (Some(info), Some(map)) = (&head.info, &head.map) else { return Ok(()) };
-    let mut segments: Vec<(u32, u64, Option<u32>)> = Vec::new();
-    for (number, segment) in map.segments.iter().enumerate() {
-        if let Segment::Log { generation, end } = segment {
-            segments.push((number as u32, *generation, *end));
-        }
-    }
-    segments.sort_by_key(|(_, generation, _)| *generation);
-    for (segment, generation, end) in segments {
+    for (segment, generation, end) in map.log_segments() {
         let (uuid, volume) = (info.identity.store_uuid, info.identity.volume);
         let place = Place { uuid, volume, geometry: info.geometry, segment, generation };
         let end_bytes = end.map_or(info.geometry.segment_bytes(), u64::from);
@@ -250,9 +235,8 @@ pub async fn each_frame<E: Env>(
             if let Some((from, to)) = hole.take() {
                 each(hole_at(place, from, to));
             }
-            let bytes = frame_bytes(u64::from(header.payload_bytes));
-            let payload = &window.data()[FRAME_HEADER_BYTES..][..header.payload_bytes as usize];
-            let (offset, records) = (place.offset() + at, entries(payload));
+            let bytes = header.frame_bytes();
+            let (offset, records) = (place.offset() + at, entries(window.payload(&header)));
             each(LogEntry { segment, generation, offset, frame: Some(header), bytes, records });
             window.advance(bytes);
         }

@@ -9,12 +9,12 @@ use stria_base::{DataId, PgId};
 use stria_env::Env;
 use stria_wal::{
     BodyKind, Chain, Change, End, FRAME_HEADER_BYTES, FrameHeader, INLINE_HEADER_BYTES, RecordKind, find_end,
-    frame_bytes, records,
+    records,
 };
 
 use crate::{
     error::StoreError,
-    map::{DeviceMap, Segment},
+    map::DeviceMap,
     open::read_map,
     replay::{PgRows, ReplayReport, Slot, VolumeReplay, put},
     row::{BodyRef, ExtentBody, Home, InlineRef, Row},
@@ -78,19 +78,10 @@ impl<E: Env> LogReader<'_, E> {
     ) -> Result<(VolumeReplay, BTreeMap<PgId, Rescued>), StoreError> {
         let start = self.info.position;
         let is_rescue = !self.rescue.is_empty();
-        let mut segments: Vec<(u32, u64, Option<u32>)> = map
-            .segments
-            .iter()
-            .enumerate()
-            .filter_map(|(i, segment)| match segment {
-                Segment::Log { generation, end } => Some((i as u32, *generation, *end)),
-                _ => None,
-            })
-            .filter(|(_, generation, _)| {
-                is_rescue || start.is_none_or(|start| *generation >= start.generation)
-            })
-            .collect();
-        segments.sort_by_key(|(_, generation, _)| *generation);
+        let mut segments = map.log_segments();
+        segments.retain(|(_, generation, _)| {
+            is_rescue || start.is_none_or(|start| *generation >= start.generation)
+        });
         let follows = start.filter(|_| !is_rescue);
         let mut volume = VolumeReplay {
             info: *self.info,
@@ -155,7 +146,7 @@ impl<E: Env> LogReader<'_, E> {
             self.apply(&window, &header);
             volume.next_seq = header.seq + 1;
             volume.prev_hash = header.hash();
-            window.advance(frame_bytes(u64::from(header.payload_bytes)));
+            window.advance(header.frame_bytes());
         }
         self.report.bytes += window.at - from.min(end_bytes);
         let log_bytes = window.at;
@@ -188,7 +179,7 @@ impl<E: Env> LogReader<'_, E> {
             // It verified a moment ago; if it no longer does, the medium is dying and the hole is larger.
             if window.frame().await?.is_some_and(|again| again == header) {
                 self.apply(&window, &header);
-                last_end = at + frame_bytes(u64::from(header.payload_bytes));
+                last_end = at + header.frame_bytes();
                 if header.seq >= volume.next_seq {
                     volume.next_seq = header.seq + 1;
                     volume.prev_hash = header.hash();
@@ -200,7 +191,7 @@ impl<E: Env> LogReader<'_, E> {
 
     /// Applies the records of the frame at the start of the window.
     fn apply(&mut self, window: &Window<'_, E>, header: &FrameHeader) {
-        let payload = &window.data()[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize];
+        let payload = window.payload(header);
         let place = window.place;
         let payload_at = place.offset() + window.at + FRAME_HEADER_BYTES as u64;
         self.report.frames += 1;

@@ -153,7 +153,7 @@ impl<E: Env> Store<E> {
         let volume = &self.0.mine[0];
         let (header, offset) = self.next_header(count, pieces, place);
         let head = header.encode(Seed::new(volume.uuid, volume.id.0, offset));
-        let bytes = frame_bytes(u64::from(header.payload_bytes));
+        let bytes = header.frame_bytes();
         let buf = self.write_pieces((volume.id, offset), bytes, &head, pieces, buf, method).await?;
         Ok((header, offset, buf))
     }

@@ -99,6 +99,17 @@ fn seed(uuid: u128, volume: VolumeId) -> u64 {
 }
 
 impl DeviceMap {
+    /// Log segments, oldest first: number, generation, end.
+    pub(crate) fn log_segments(&self) -> Vec<(u32, u64, Option<u32>)> {
+        let of = |(number, segment): (usize, &Segment)| match segment {
+            Segment::Log { generation, end } => Some((number as u32, *generation, *end)),
+            _ => None,
+        };
+        let mut found: Vec<_> = self.segments.iter().enumerate().filter_map(of).collect();
+        found.sort_by_key(|(_, generation, _)| *generation);
+        found
+    }
+
     /// The highest generation given out.
     pub fn generation_high(&self) -> u64 {
         let generations = self.segments.iter().map(|segment| match segment {

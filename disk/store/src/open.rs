@@ -26,10 +26,8 @@ use crate::{
     row::{BodyRef, Extent},
     scrub::ScrubState,
     store::{Inner, PgState, Store, StoreConfig},
-    superblock::{
-        self, BadCopy, COPY_OFFSETS, HEADER_BYTES, SUPERBLOCK_BYTES, VolumeIdentity, VolumeInfo, Writers,
-    },
-    volume::{Volume, read_padded, write_padded, write_superblock},
+    superblock::{self, BadCopy, HEADER_BYTES, VolumeIdentity, VolumeInfo, Writers},
+    volume::{Volume, read_padded, superblock_copies, write_padded, write_superblock},
     volumes::Volumes,
 };
 
@@ -86,15 +84,7 @@ pub async fn probe_volume<E: Env>(
     if disk.len_bytes() < HEADER_BYTES {
         return Err(StoreError::NotAVolume { volume: expected });
     }
-    let mut copies = Vec::new();
-    for (copy, offset) in COPY_OFFSETS.into_iter().enumerate() {
-        // A copy that cannot be read is as bad as one that does not verify; the others decide.
-        copies.push(match read_padded(env, disk, expected, offset, SUPERBLOCK_BYTES).await {
-            Ok(bytes) => superblock::decode(&bytes, copy as u32),
-            Err(StoreError::Io { .. }) => Err(BadCopy::Hurt),
-            Err(other) => return Err(other),
-        });
-    }
+    let copies = superblock_copies(env, disk).await;
     let newer = copies.iter().find_map(|copy| match copy {
         Err(BadCopy::Newer(found)) => Some(*found),
         _ => None,

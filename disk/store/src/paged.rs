@@ -14,7 +14,7 @@ use crate::{
     index::MetaIndex,
     packed::RowView,
     pg::Pg,
-    row::{Change, Row},
+    row::{Change, Row, pieces},
     store::{PgState, Store},
     view::{BlockRows, RunView},
     window::BLOCK_READS_MAX,
@@ -180,7 +180,7 @@ impl<E: Env> Store<E> {
         let (first, last) = (view.block(numbers.start), view.block(numbers.end - 1));
         let bytes = last.at + u64::from(last.bytes) - first.at;
         let mut read = Vec::with_capacity(bytes as usize);
-        for (volume, offset, bytes) in view.places(first.at, bytes) {
+        for (volume, offset, bytes) in pieces(&view.run.extents, first.at, bytes, bytes) {
             let mut attempt = 1;
             let buf = loop {
                 let buf = self.0.env.buf(bytes as usize).ok_or(StoreError::NoBuffer)?;

@@ -17,7 +17,7 @@ use crate::{
     manifest::{self, Entry, Manifest, ManifestRef},
     packed::RowView,
     replay::{PgRows, ReplayReport, Slot},
-    row::{BodyRef, Extent},
+    row::{BodyRef, Extent, pieces},
     run::Run,
     superblock::{VolumeInfo, Writers},
     view::{MergedRuns, RunView},
@@ -142,7 +142,7 @@ pub(crate) async fn read_bases<E: Env>(
 ) -> Result<Vec<Base>, StoreError> {
     let mut reader = RunReader { env, disk, ahead: VecDeque::new(), in_flight: VecDeque::new() };
     for run in manifest.runs() {
-        reader.ahead.extend(pieces(run));
+        reader.ahead.extend(reads(run));
     }
     let volume = info.identity.volume;
     let is_settled = info.writers == Writers::Cores(budget.cores);
@@ -271,7 +271,7 @@ pub(crate) async fn load_whole<E: Env>(
     let runs: Vec<Run> = base.views.iter().map(|view| view.run.clone()).collect();
     let mut bytes = vec![Vec::new(); runs.len()];
     for (run, bytes) in runs.iter().zip(&mut bytes) {
-        reader.ahead.extend(pieces(run));
+        reader.ahead.extend(reads(run));
         reader.read(run, bytes).await?;
     }
     let entry = Entry {
@@ -310,13 +310,8 @@ async fn read_manifest<E: Env>(
 }
 
 /// The reads a run takes: offset and bytes.
-fn pieces(run: &Run) -> impl Iterator<Item = (u64, u64)> {
-    run.extents.iter().flat_map(|extent| {
-        let bytes = u64::from(extent.bytes);
-        (0..bytes)
-            .step_by(READ_BYTES as usize)
-            .map(move |at| (extent.offset + at, READ_BYTES.min(bytes - at)))
-    })
+fn reads(run: &Run) -> impl Iterator<Item = (u64, u64)> {
+    pieces(&run.extents, 0, u64::MAX, READ_BYTES).map(|(_, offset, bytes)| (offset, bytes))
 }
 
 type Read<E> = Receiver<(u64, std::io::Result<()>, <E as Env>::Buf)>;
@@ -334,7 +329,7 @@ impl<E: Env> RunReader<'_, E> {
     /// verify.
     async fn read(&mut self, run: &Run, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
         bytes.clear();
-        for _ in pieces(run) {
+        for _ in reads(run) {
             self.read_ahead()?;
             let Some(read) = self.in_flight.pop_front() else { return Err(StoreError::NoBuffer) };
             let Some((offset, mut result, mut buf)) = read.await else { return Err(StoreError::Failed) };

@@ -19,6 +19,27 @@ pub struct Extent {
     pub bytes: u32,
 }
 
+/// Where `bytes` from byte `at` of what lies in `extents` are, in order, in pieces of at most `most`: volume, offset,
+/// bytes. Ends early where the extents do.
+pub(crate) fn pieces(
+    extents: &[Extent],
+    at: u64,
+    bytes: u64,
+    most: u64,
+) -> impl Iterator<Item = (VolumeId, u64, u64)> {
+    let end = at.saturating_add(bytes);
+    let starts = extents.iter().scan(0, |next, extent| {
+        let start = *next;
+        *next += u64::from(extent.bytes);
+        Some((start, extent))
+    });
+    starts.flat_map(move |(start, extent)| {
+        let (from, to) = (at.max(start), end.min(start + u64::from(extent.bytes)));
+        let firsts = (from..to.max(from)).step_by(most.max(1) as usize);
+        firsts.map(move |first| (extent.volume, extent.offset + (first - start), most.min(to - first)))
+    })
+}
+
 /// Space given out and named by no row yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
@@ -247,6 +268,19 @@ mod tests {
             extents: vec![extent(4096, 131_072), extent(1 << 30, 4096)],
             crcs: vec![1, 2, 3],
         }
+    }
+
+    #[test]
+    fn pieces_are_where_the_bytes_are() {
+        let extents = body().extents;
+        let found = |at, bytes, most| -> Vec<(u64, u64)> {
+            pieces(&extents, at, bytes, most).map(|(_, offset, bytes)| (offset, bytes)).collect()
+        };
+        assert_eq!(found(0, u64::MAX, 1 << 20), [(4096, 131_072), (1 << 30, 4096)]);
+        assert_eq!(found(131_071, 2, 9), [(4096 + 131_071, 1), (1 << 30, 1)]);
+        assert_eq!(found(10, 100, 60), [(4106, 60), (4166, 40)]);
+        assert_eq!(found(131_072, 1, 1), [(1 << 30, 1)]);
+        assert_eq!(found(135_168, 1, 1), []);
     }
 
     #[test]

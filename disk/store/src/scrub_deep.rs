@@ -7,12 +7,12 @@ use std::ops::{Bound, ControlFlow};
 
 use stria_base::{DataId, PgId, VolumeId};
 use stria_env::{Disk, Env};
-use stria_wal::{FRAME_ALIGN, frame_bytes};
+use stria_wal::FRAME_ALIGN;
 
 use crate::{
     body::read_extents,
     error::StoreError,
-    row::{BodyRef, ExtentBody},
+    row::{BodyRef, Extent, ExtentBody, pieces},
     run::Run,
     scrub::{Damage, DamageKind, ScrubStep},
     store::Store,
@@ -110,7 +110,7 @@ impl<E: Env> Store<E> {
                 bad.push(window.at);
             }
             is_hole = frame.is_none();
-            window.advance(frame.map_or(FRAME_ALIGN, |header| frame_bytes(u64::from(header.payload_bytes))));
+            window.advance(frame.map_or(FRAME_ALIGN, |header| header.frame_bytes()));
             if window.at - rested_at >= LOG_STEP_BYTES || window.at >= end {
                 self.check_going()?;
                 self.rest(window.at - rested_at, took_ns, true).await;
@@ -162,7 +162,7 @@ impl<E: Env> Store<E> {
         let index_at = run.bytes - u64::from(run.index_bytes);
         let index = self.read_run(run, index_at, u64::from(run.index_bytes), is_deep).await?;
         let Some(view) = RunView::parse(self.0.mine[0].uuid, pg, run, &index) else {
-            return Ok(place_in(run, index_at));
+            return Ok(place_in(&run.extents, index_at));
         };
         let mut number = 0;
         while number < view.blocks() {
@@ -181,7 +181,7 @@ impl<E: Env> Store<E> {
                 let block = view.block(nth);
                 let from = (block.at - at) as usize;
                 if !view.verifies(nth, &bytes[from..from + block.bytes as usize]) {
-                    return Ok(place_in(run, block.at));
+                    return Ok(place_in(&run.extents, block.at));
                 }
             }
         }
@@ -191,31 +191,23 @@ impl<E: Env> Store<E> {
     /// Bytes of a run; zeros in place of what cannot be read.
     async fn read_run(&self, run: &Run, at: u64, bytes: u64, is_deep: bool) -> Result<Vec<u8>, StoreError> {
         let mut out = Vec::with_capacity(bytes as usize);
-        let (mut start, end) = (0, at + bytes);
-        for extent in &run.extents {
-            let extent_end = start + u64::from(extent.bytes);
-            let mut from = at.max(start);
-            while from < end.min(extent_end) {
-                let len = (end.min(extent_end) - from).min(READ_BYTES);
-                let begun_ns = self.0.env.mono_ns();
-                let mut buf = patient_buf(&self.0.env, len as usize).await;
-                let disk = self.0.volumes.disk(extent.volume)?.clone();
-                for reads in 1..=BLOCK_READS_MAX {
-                    let (result, back) = disk.read(extent.offset + from - start, buf).await;
-                    buf = back;
-                    if result.is_ok() {
-                        break;
-                    }
-                    if reads == BLOCK_READS_MAX {
-                        buf.fill(0);
-                    }
+        for (volume, offset, len) in pieces(&run.extents, at, bytes, READ_BYTES) {
+            let begun_ns = self.0.env.mono_ns();
+            let mut buf = patient_buf(&self.0.env, len as usize).await;
+            let disk = self.0.volumes.disk(volume)?.clone();
+            for reads in 1..=BLOCK_READS_MAX {
+                let (result, back) = disk.read(offset, buf).await;
+                buf = back;
+                if result.is_ok() {
+                    break;
                 }
-                out.extend_from_slice(&buf);
-                drop(buf);
-                self.rest(len, self.0.env.mono_ns() - begun_ns, is_deep).await;
-                from += len;
+                if reads == BLOCK_READS_MAX {
+                    buf.fill(0);
+                }
             }
-            start = extent_end;
+            out.extend_from_slice(&buf);
+            drop(buf);
+            self.rest(len, self.0.env.mono_ns() - begun_ns, is_deep).await;
         }
         Ok(out)
     }
@@ -321,29 +313,18 @@ impl<E: Env> Store<E> {
     }
 }
 
-/// The place of byte `at` of a run.
-fn place_in(run: &Run, mut at: u64) -> Option<(VolumeId, u64)> {
-    for extent in &run.extents {
-        if at < u64::from(extent.bytes) {
-            return Some((extent.volume, extent.offset + at));
-        }
-        at -= u64::from(extent.bytes);
-    }
-    run.extents.last().map(|extent| (extent.volume, extent.offset))
+/// Where byte `at` of what lies in `extents` is; behind them, their last.
+fn place_in(extents: &[Extent], at: u64) -> Option<(VolumeId, u64)> {
+    let place = pieces(extents, at, 1, 1).next().map(|(volume, offset, _)| (volume, offset));
+    place.or_else(|| extents.last().map(|extent| (extent.volume, extent.offset)))
 }
 
 fn place_in_body(body: &ExtentBody, error: &StoreError, offset: u64) -> (VolumeId, u64) {
-    let mut at = match error {
+    let at = match error {
         StoreError::Corrupt { block, .. } => block * body.block_bytes(),
         _ => offset,
     };
-    for extent in &body.extents {
-        if at < u64::from(extent.bytes) {
-            return (extent.volume, extent.offset + at);
-        }
-        at -= u64::from(extent.bytes);
-    }
-    unreachable!("the pieces hold the whole body, checked when it was decoded")
+    place_in(&body.extents, at).expect("the pieces hold the whole body, checked when it was decoded")
 }
 
 fn is_same_place(one: &BodyRef, other: &BodyRef) -> bool {

@@ -161,20 +161,6 @@ impl RunView {
         bytes.len() == block.bytes as usize
             && crc32c_seeded(block_seed(self.uuid, self.run.id, number as u64), bytes) == block.crc
     }
-
-    /// Where bytes of the run lie: volume, offset, bytes, in order.
-    pub(crate) fn places(&self, at: u64, bytes: u64) -> Vec<(VolumeId, u64, u64)> {
-        let (mut found, mut start) = (Vec::new(), 0);
-        for extent in &self.run.extents {
-            let end = start + u64::from(extent.bytes);
-            let (from, to) = (at.max(start), (at + bytes).min(end));
-            if from < to {
-                found.push((extent.volume, extent.offset + (from - start), to - from));
-            }
-            start = end;
-        }
-        found
-    }
 }
 
 /// Block and index out of any bytes, as if their checksums were right.

@@ -151,18 +151,7 @@ impl<E: Env> Volume<E> {
 
     /// Log segments, oldest first: number, generation, end.
     pub(crate) fn log_segments(&self) -> Vec<(u32, u64, Option<u32>)> {
-        let map = self.map.borrow();
-        let mut found: Vec<_> = map
-            .segments
-            .iter()
-            .enumerate()
-            .filter_map(|(i, segment)| match segment {
-                Segment::Log { generation, end } => Some((i as u32, *generation, *end)),
-                _ => None,
-            })
-            .collect();
-        found.sort_by_key(|(_, generation, _)| *generation);
-        found
+        self.map.borrow().log_segments()
     }
 
     /// Segments in use and segments the volume could still get.
@@ -433,7 +422,7 @@ pub(crate) async fn write_superblock<E: Env>(
     info: &VolumeInfo,
 ) -> Result<(), StoreError> {
     let volume = info.identity.volume;
-    let copies = superblock_copies(volumes, volume).await?;
+    let copies = superblock_copies(&volumes.env, volumes.disk(volume)?).await;
     let counts = superblock::elect(&copies).ok();
     let mut order = [0, 1, 2, 3];
     order.sort_by_key(|copy: &usize| copies[*copy].ok().filter(|info| Some(*info) == counts).is_some());
@@ -447,19 +436,15 @@ pub(crate) async fn write_superblock<E: Env>(
 }
 
 /// The copies as they are now; one that cannot be read is as bad as one that does not verify.
-async fn superblock_copies<E: Env>(
-    volumes: &Volumes<E>,
-    volume: VolumeId,
-) -> Result<[Result<VolumeInfo, BadCopy>; 4], StoreError> {
+pub(crate) async fn superblock_copies<E: Env>(env: &E, disk: &E::Disk) -> [Result<VolumeInfo, BadCopy>; 4] {
     let mut copies = [Err(BadCopy::Hurt); 4];
     for (number, offset) in COPY_OFFSETS.into_iter().enumerate() {
-        let buf = patient_buf(&volumes.env, SUPERBLOCK_BYTES).await;
-        let (result, buf) = volumes.disk(volume)?.read(offset, buf).await;
+        let (result, buf) = disk.read(offset, patient_buf(env, SUPERBLOCK_BYTES).await).await;
         if result.is_ok() {
             copies[number] = superblock::decode(&buf, number as u32);
         }
     }
-    Ok(copies)
+    copies
 }
 
 /// Writes bytes of a multiple of 4 KiB through buffers of at most 64 KiB.

@@ -10,7 +10,7 @@ use stria_env::{
     Disk, Env,
     sync::{Receiver, oneshot},
 };
-use stria_wal::{FRAME_ALIGN, FrameHeader, Seed, decode_frame, frame_bytes};
+use stria_wal::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, Seed, decode_frame};
 
 use crate::{error::StoreError, log::RECORD_BYTES_MAX, map::Geometry, volume::patient_buf};
 
@@ -93,6 +93,11 @@ impl<'a, E: Env> Window<'a, E> {
         &self.bytes[self.start..]
     }
 
+    /// The records of the frame it stands at.
+    pub(crate) fn payload(&self, header: &FrameHeader) -> &[u8] {
+        &self.data()[FRAME_HEADER_BYTES..][..header.payload_bytes as usize]
+    }
+
     fn seed(&self) -> Seed {
         Seed::new(self.place.uuid, self.place.volume.0, self.place.offset() + self.at)
     }
@@ -103,7 +108,7 @@ impl<'a, E: Env> Window<'a, E> {
             return Ok(None);
         }
         let Some(header) = FrameHeader::decode(self.data(), self.seed()) else { return Ok(None) };
-        let bytes = frame_bytes(u64::from(header.payload_bytes));
+        let bytes = header.frame_bytes();
         if header.generation != self.place.generation || !self.have(bytes).await? {
             return Ok(None);
         }
@@ -130,7 +135,7 @@ impl<'a, E: Env> Window<'a, E> {
             match self.frame().await? {
                 Some(header) => {
                     found.push((self.at, header));
-                    self.advance(frame_bytes(u64::from(header.payload_bytes)));
+                    self.advance(header.frame_bytes());
                     limit = self.at + SCAN_BYTES;
                 }
                 None => self.advance(FRAME_ALIGN),

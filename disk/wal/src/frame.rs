@@ -51,6 +51,12 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// Bytes the frame takes in its segment.
+    #[must_use]
+    pub fn frame_bytes(&self) -> u64 {
+        frame_bytes(u64::from(self.payload_bytes))
+    }
+
     /// Sets length and checksum from the pieces of the payload.
     pub fn of_payload<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
         let (mut crc, mut bytes) = (Crc32c::default(), 0usize);
