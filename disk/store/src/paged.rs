@@ -84,6 +84,8 @@ impl<E: Env> Store<E> {
     pub async fn resolve<K: AsRef<[u8]>>(&self, pg: PgId, keys: &[K]) -> Result<Resolved<E>, StoreError> {
         let resolved = self.hold(pg, keys);
         for key in resolved.keys.iter().flatten() {
+            // A checkpoint that replaces the runs meanwhile leaves them their space until they were read.
+            let _reading = self.0.pins.runs.begin();
             let views = {
                 let pg = self.pg(pg).borrow();
                 if pg.known(key).is_some() {

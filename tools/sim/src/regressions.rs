@@ -341,3 +341,35 @@ fn runs_are_not_hidden_by_an_older_log() {
     assert_eq!(body_of(&machine, &node, 2, b"k"), Some(3));
     assert_eq!(body_of(&machine, &node, 2, b"deleted"), None);
 }
+
+/// Looking a key up in runs did not hold their space: a checkpoint replaced them, the next one wrote over them, and a
+/// read that took its time found somebody else's bytes.
+#[test]
+fn runs_keep_their_space_while_a_key_is_looked_up() {
+    let machine = machine(100);
+    let config = StoreConfig { index_bytes_max: 0, ..config(1) };
+    let node = run(&machine, node::open(machine.clone(), config)).expect("the node comes up");
+    for number in 0..6 {
+        put(&machine, &node, 0, b"k", number).expect("no faults");
+        let store = node.stores[0].clone();
+        run(&machine, async move { store.checkpoint().await }).expect("no faults");
+    }
+    assert!(!node.stores[0].is_resident(PgId(0)), "rows are left to runs");
+    machine.disks[0].set_faults(crate::world::Faults { slow_one_in: 4, ..Default::default() });
+    let looked_up: Rc<std::cell::Cell<Result<u32, u32>>> = Rc::new(std::cell::Cell::new(Ok(0)));
+    let (store, env, counted) = (node.stores[0].clone(), node.envs[0].clone(), looked_up.clone());
+    machine.world.spawn(async move {
+        while let Ok(count) = counted.get() {
+            let found = store.resolve(PgId(0), &[b"k"]).await;
+            counted.set(if found.is_ok() { Ok(count + 1) } else { Err(count) });
+            env.sleep(1_000).await;
+        }
+    });
+    for number in 6..60 {
+        put(&machine, &node, 0, b"other", number).expect("no faults");
+        let store = node.stores[0].clone();
+        run(&machine, async move { store.checkpoint().await }).expect("no faults");
+    }
+    assert!(looked_up.get().expect("every lookup succeeds") > 100, "{looked_up:?}");
+    machine.world.kill_all();
+}
