@@ -176,6 +176,7 @@ mod tests {
             Some((found.status, String::from_utf8(found.location).expect("ASCII")))
         };
         assert_eq!(to("old/a b", None), Some((301, "http://b.web:90/new/a%20b".into())));
+        assert_eq!(to("old/a?b", None), Some((301, "http://b.web:90/new/a%3Fb".into())));
         assert_eq!(to("old/", Some(404)), None);
         assert_eq!(to("x", None), None);
         assert_eq!(to("x", Some(404)), Some((307, "https://h.example/a%20b?c=%C3%A9".into())));
