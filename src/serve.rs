@@ -367,7 +367,10 @@ fn check_fixed(config: &Config, record: &StoreRecord) -> Result<(), ServeError> 
 fn shared(config: &Config, credentials: &Credentials, pg_count: u16) -> Shared {
     Shared {
         region: config.region.clone(),
-        route: RouteConfig { base_domains: config.domains.iter().map(|name| name.to_lowercase()).collect() },
+        route: RouteConfig {
+            base_domains: config.domains.iter().map(|name| name.to_lowercase()).collect(),
+            website_domains: config.website_domains.iter().map(|name| name.to_lowercase()).collect(),
+        },
         identities: Identities::new(credentials, &config.identities, config.owner_display_name),
         buckets_closed: config.buckets_closed,
         pg_count,

@@ -129,6 +129,8 @@ pub struct Config {
     pub owner_display_name: bool,
     /// Base domains of virtual-host style requests.
     pub domains: Vec<String>,
+    /// Base domains of websites; none is also in `domains`.
+    pub website_domains: Vec<String>,
     /// Root credentials, when given; else the data directory's.
     pub root_access_key: Option<String>,
     /// The secret of `root_access_key`.

@@ -346,6 +346,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         buckets_closed: read.choice("bucket-defaults")? != Some(1),
         owner_display_name: read.bool("owner-display-name")?,
         domains: read.many("domain"),
+        website_domains: website_domains(&read)?,
         root_access_key,
         root_secret_key,
         identities: Vec::new(),
@@ -355,6 +356,24 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         scrub_readback: read.count("scrub-readback")?,
         log_level: levels[read.choice("log-level")?.unwrap_or(2)],
     })
+}
+
+/// A host cannot be both an endpoint of S3 and a website.
+fn website_domains(read: &Reader<'_>) -> Result<Vec<String>, ConfigError> {
+    const NAME: &str = "website-domain";
+    let domains = read.many(NAME);
+    let base = read.many("domain");
+    match domains.iter().find(|name| base.iter().any(|other| other.eq_ignore_ascii_case(name))) {
+        None => Ok(domains),
+        Some(name) => {
+            let source = read.raw(NAME).map(|raw| raw.source).unwrap_or_default();
+            Reader::wrong(
+                NAME,
+                (name.clone(), source),
+                "give a domain that is not also given as domain".to_owned(),
+            )
+        }
+    }
 }
 
 fn sync(read: &Reader<'_>) -> Result<Sync, ConfigError> {

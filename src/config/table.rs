@@ -225,6 +225,13 @@ pub const OPTIONS: &[OptionRow] = &[
         "",
         "Base domain of virtual-host style requests (bucket.NAME); repeat for several",
     ),
+    row(
+        "website-domain",
+        "NAME",
+        Kind::Texts,
+        "",
+        "Base domain of websites: bucket.NAME is the site of the bucket's website configuration; repeat for several",
+    ),
     OptionRow {
         scope: Scope::Store,
         ..row(

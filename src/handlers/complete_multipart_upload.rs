@@ -19,6 +19,7 @@ use super::{
         checksum_type, parse_etag, stored_checksum, wire_algorithm, wire_checksum, write_condition,
     },
     store_body::read_xml,
+    upload_part::check_algorithm,
     versions,
 };
 use crate::conn::{
@@ -130,7 +131,7 @@ fn assemble(
         part_count: parts.len() as u16,
     };
     let checksum = object_checksum(wanted, upload, &parts)?;
-    meta.checksum = checksum.and_then(|(checksum, kind)| stored_checksum(&checksum, kind));
+    meta.checksum = checksum.map(|(checksum, kind)| stored_checksum(&checksum, kind));
     let picked = parts
         .iter()
         .map(|part| PickedPart { number: part.number, seq: part.seq, bytes: part.meta.size })
@@ -175,11 +176,14 @@ fn object_checksum(
 ) -> Result<Option<(Checksum, ChecksumType)>, S3Error> {
     let (algorithm, kind) = match &upload.checksum {
         Some(asked) => (wire_algorithm(asked.algorithm), checksum_type(asked.composite)),
-        None => (Algorithm::Crc64Nvme, ChecksumType::FullObject),
+        None => {
+            check_algorithm(None, wanted.checksum.map(|checksum| checksum.algorithm))?;
+            (Algorithm::Crc64Nvme, ChecksumType::FullObject)
+        }
     };
     if wanted.checksum_type.is_some_and(|given| given != kind && upload.checksum.is_some()) {
         let message = "The upload was created using another checksum type than the complete request gives.";
-        return Err(S3Error::new(ErrorCode::InvalidRequest, message));
+        return Err(S3Error::new(ErrorCode::BadDigest, message));
     }
     let of_parts: Vec<(Checksum, u64)> = parts
         .iter()

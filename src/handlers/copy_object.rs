@@ -56,7 +56,7 @@ pub async fn copy_object(request: &Request<'_>) -> Result<Reply, Failure> {
     let mut source = ObjectStream::new(state, &source_place, &found, 0, size, pin);
     let stored = from_object(state, &place, &mut source, plain_hasher(algorithm), size).await?;
     meta.etag.md5 = stored.digests.md5;
-    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
+    meta.checksum = Some(stored_checksum(&stored.digests.checksum, ChecksumType::FullObject));
     let etag = meta.etag.to_string();
     let checksum = meta.checksum.as_ref().and_then(wire_checksum);
     let condition = write_condition(&wanted.conditions);

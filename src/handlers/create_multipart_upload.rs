@@ -27,9 +27,10 @@ pub async fn create_multipart_upload(request: &Request<'_>) -> Result<Reply, Fai
     put_content(&mut meta, &wanted.content)?;
     meta.acl = acl::of_upload(request, head, &bucket)?;
     // An empty value says what is asked for; parts and Complete give it one.
-    meta.checksum = wanted.checksum.and_then(|(algorithm, kind)| {
-        let algorithm = stored_algorithm(algorithm)?;
-        Some(StoredChecksum { algorithm, composite: kind == ChecksumType::Composite, value: Box::default() })
+    meta.checksum = wanted.checksum.map(|(algorithm, kind)| StoredChecksum {
+        algorithm: stored_algorithm(algorithm),
+        composite: kind == ChecksumType::Composite,
+        value: Box::default(),
     });
     let place = request.place(&bucket);
     let pg = place.pg;

@@ -349,6 +349,11 @@ pub fn admit(state: &Rc<CoreState>, head: &Head, route: &Route<'_>) -> Result<Ad
     }
 }
 
+/// Who visits a website: nobody in particular, whatever the request is signed with.
+pub fn admit_visitor() -> Allowed {
+    Allowed { principal: Box::default() }
+}
+
 /// Who signed a request of IAM, STS or SNS.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use stria_engine::{
     calls::{Found, FoundBody},
     object::ObjectMeta,
 };
+use stria_meta::Bucket;
 use stria_s3::{
     ErrorCode, S3Error,
     range::{Range, Resolved, unsatisfiable},
@@ -24,6 +25,7 @@ use crate::{
         reply::{Reply, ReplyBody, field},
         stream::ObjectStream,
     },
+    peers::PinGuard,
     state::CoreState,
 };
 
@@ -39,35 +41,50 @@ struct Selected {
 
 /// Looks the object up, judges the conditions, sends what was asked for.
 pub async fn get_object(request: &Request<'_>) -> Result<Reply, Failure> {
-    let Request { state, head, to, .. } = request;
-    let wanted = GetObject::parse(request.route, head, request.allowed.is_anonymous())?;
+    let wanted = GetObject::parse(request.route, request.head, request.allowed.is_anonymous())?;
     let bucket = request.bucket()?;
-    let (found, pin) = find(request, &bucket, !to.is_head).await?;
+    let found = find(request, &bucket, !request.to.is_head).await?;
+    send_object(request, &wanted, &bucket, found, 200).await
+}
+
+/// Judges the conditions and sends what is wanted of an object that was found; `status` is that of the whole object.
+///
+/// # Errors
+/// `PreconditionFailed`, `InvalidRange`, `InvalidPartNumber`; of reading.
+pub async fn send_object(
+    request: &Request<'_>,
+    wanted: &GetObject,
+    bucket: &Bucket,
+    (found, pin): (Found, Option<PinGuard>),
+    status: u16,
+) -> Result<Reply, Failure> {
+    let Request { state, head, to, .. } = request;
     let etag = etag_text(&found.meta.etag);
     let decision = wanted.conditions.decide_read(object_state(&found.meta, etag.text()));
     if decision == stria_s3::conditions::Decision::NotModified {
         return Ok(to.empty(304, |out| {
             field(out, "ETag", etag.quoted());
             field(out, "Last-Modified", &stria_http::date::format_http(found.meta.modified_ms / 1000));
-            versions::write_id(out, &bucket, found.meta.version);
+            versions::write_id(out, bucket, found.meta.version);
         }));
     }
     decision.into_result()?;
     let known = range_applies(head, etag.quoted(), found.meta.modified_ms / 1000);
     let range = wanted.range.filter(|_| known);
-    let selected = select(&wanted, range, head.get("range").unwrap_or_default(), &found.meta)?;
+    let selected = select(wanted, range, head.get("range").unwrap_or_default(), &found.meta)?;
     let length = selected.end - selected.start;
     let body = match &found.body {
         _ if to.is_head || length == 0 => ReplyBody::None,
         FoundBody::Bytes(bytes) => {
             ReplyBody::Bytes(bytes.slice(selected.start as usize..selected.end as usize))
         }
-        _ => first_piece(state, &request.place(&bucket), &found, &selected, pin).await?,
+        _ => first_piece(state, &request.place(bucket), &found, &selected, pin).await?,
     };
     let whole = length == found.meta.size;
-    Ok(to.object(selected.status, length, body, |out| {
+    let status = if selected.status == 200 { status } else { selected.status };
+    Ok(to.object(status, length, body, |out| {
         write_object_headers(out, &found.meta, &etag, &wanted.overrides, wanted.checksum_mode && whole);
-        versions::write_id(out, &bucket, found.meta.version);
+        versions::write_id(out, bucket, found.meta.version);
         if selected.status == 206 && length > 0 {
             out.content_range(selected.start, selected.end - 1, found.meta.size);
         }
@@ -82,7 +99,7 @@ async fn first_piece(
     place: &stria_engine::calls::Place,
     found: &Found,
     selected: &Selected,
-    pin: Option<crate::peers::PinGuard>,
+    pin: Option<PinGuard>,
 ) -> Result<ReplyBody, Failure> {
     let mut stream = ObjectStream::new(state, place, found, selected.start, selected.end, pin);
     // The first piece is verified before the head is sent: what fails here can still be said.

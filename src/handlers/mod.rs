@@ -33,6 +33,7 @@ mod unset;
 mod upload_part;
 mod upload_part_copy;
 mod versions;
+mod website;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -203,6 +204,10 @@ pub async fn handle(
     to: &ReplyTo<'_>,
     operation: &mut Option<Op>,
 ) -> Outcome {
+    if let Some(bucket) = stria_s3::website_bucket(head, &state.shared.route) {
+        // In a box: requests of the API do not carry the state of a visit.
+        return Box::pin(website::handle(state, input, head, to, operation, bucket)).await;
+    }
     let admitted = match stria_s3::route(head, &state.shared.route) {
         Ok(route) => {
             *operation = Some(route.op());

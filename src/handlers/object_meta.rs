@@ -62,15 +62,19 @@ pub fn put_content(meta: &mut ObjectMeta, content: &Content) -> Result<(), S3Err
     Ok(())
 }
 
-/// The engine's name of a checksum algorithm; `None` for MD5, which is the ETag's.
-pub fn stored_algorithm(algorithm: Algorithm) -> Option<ChecksumAlgorithm> {
+/// The engine's name of a checksum algorithm.
+pub fn stored_algorithm(algorithm: Algorithm) -> ChecksumAlgorithm {
     match algorithm {
-        Algorithm::Crc32 => Some(ChecksumAlgorithm::Crc32),
-        Algorithm::Crc32c => Some(ChecksumAlgorithm::Crc32c),
-        Algorithm::Crc64Nvme => Some(ChecksumAlgorithm::Crc64Nvme),
-        Algorithm::Sha1 => Some(ChecksumAlgorithm::Sha1),
-        Algorithm::Sha256 => Some(ChecksumAlgorithm::Sha256),
-        Algorithm::Md5 => None,
+        Algorithm::Crc32 => ChecksumAlgorithm::Crc32,
+        Algorithm::Crc32c => ChecksumAlgorithm::Crc32c,
+        Algorithm::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+        Algorithm::Sha1 => ChecksumAlgorithm::Sha1,
+        Algorithm::Sha256 => ChecksumAlgorithm::Sha256,
+        Algorithm::Sha512 => ChecksumAlgorithm::Sha512,
+        Algorithm::Md5 => ChecksumAlgorithm::Md5,
+        Algorithm::Xxhash64 => ChecksumAlgorithm::Xxhash64,
+        Algorithm::Xxhash3 => ChecksumAlgorithm::Xxhash3,
+        Algorithm::Xxhash128 => ChecksumAlgorithm::Xxhash128,
     }
 }
 
@@ -82,16 +86,21 @@ pub fn wire_algorithm(algorithm: ChecksumAlgorithm) -> Algorithm {
         ChecksumAlgorithm::Crc64Nvme => Algorithm::Crc64Nvme,
         ChecksumAlgorithm::Sha1 => Algorithm::Sha1,
         ChecksumAlgorithm::Sha256 => Algorithm::Sha256,
+        ChecksumAlgorithm::Sha512 => Algorithm::Sha512,
+        ChecksumAlgorithm::Md5 => Algorithm::Md5,
+        ChecksumAlgorithm::Xxhash64 => Algorithm::Xxhash64,
+        ChecksumAlgorithm::Xxhash3 => Algorithm::Xxhash3,
+        ChecksumAlgorithm::Xxhash128 => Algorithm::Xxhash128,
     }
 }
 
 /// A checksum to be stored.
-pub fn stored_checksum(checksum: &Checksum, kind: ChecksumType) -> Option<StoredChecksum> {
-    Some(StoredChecksum {
-        algorithm: stored_algorithm(checksum.algorithm)?,
+pub fn stored_checksum(checksum: &Checksum, kind: ChecksumType) -> StoredChecksum {
+    StoredChecksum {
+        algorithm: stored_algorithm(checksum.algorithm),
         composite: kind == ChecksumType::Composite,
         value: checksum.digest.as_bytes().into(),
-    })
+    }
 }
 
 /// A stored checksum and what it covers; `None` when it has no value (an upload's request).
@@ -206,6 +215,18 @@ mod tests {
             match stored_class(*class) {
                 Ok(stored) => assert_eq!(wire_class(stored), *class),
                 Err(_) => assert_eq!(class.name(), "EXPRESS_ONEZONE"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_checksum_comes_back_as_what_it_was_stored_as() {
+        assert_eq!(Algorithm::ALL.len(), ChecksumAlgorithm::ALL.len());
+        for algorithm in Algorithm::ALL {
+            let checksum = stria_s3::checksum::Hasher::of(algorithm, b"abc");
+            for kind in [ChecksumType::Composite, ChecksumType::FullObject] {
+                let stored = stored_checksum(&checksum, kind);
+                assert_eq!(wire_checksum(&stored), Some((checksum, kind)));
             }
         }
     }

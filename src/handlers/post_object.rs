@@ -96,7 +96,7 @@ pub async fn post_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<R
     let (stored, bytes) = from_pieces(request.state, &place, pieces, hasher, bounds).await?;
     meta.size = bytes;
     meta.etag.md5 = stored.digests.md5;
-    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
+    meta.checksum = Some(stored_checksum(&stored.digests.checksum, ChecksumType::FullObject));
     let etag = etag_text(&meta.etag);
     let condition = stria_engine::precondition::WriteCondition::Always;
     let written = put_in(request, &bucket, place, meta, stored.body, condition).await;

@@ -40,7 +40,7 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
     let stored = from_request(state, &place, body, hasher, length).await?;
     meta.etag.md5 = stored.digests.md5;
     let checksum = stored.digests.checksum;
-    meta.checksum = stored_checksum(&checksum, ChecksumType::FullObject);
+    meta.checksum = Some(stored_checksum(&checksum, ChecksumType::FullObject));
     let etag = etag_text(&meta.etag);
     let condition = write_condition(&wanted.conditions);
     let written = put_in(request, &bucket, place, meta, stored.body, condition).await;
@@ -50,11 +50,8 @@ pub async fn put_object(request: &Request<'_>, body: &mut Body<'_>) -> Result<Re
             versions::write_id(out, &bucket, written.version);
         }
         field(out, "ETag", etag.quoted());
-        // As `write_checksum` would; only MD5, which is the ETag's, is not kept as a checksum.
-        if checksum.algorithm != Algorithm::Md5 {
-            field(out, checksum.algorithm.header(), checksum.to_base64().as_bytes());
-            field(out, "x-amz-checksum-type", ChecksumType::FullObject.name().as_bytes());
-        }
+        field(out, checksum.algorithm.header(), checksum.to_base64().as_bytes());
+        field(out, "x-amz-checksum-type", ChecksumType::FullObject.name().as_bytes());
     }))
 }
 

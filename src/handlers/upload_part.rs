@@ -36,7 +36,7 @@ pub async fn upload_part(request: &Request<'_>, body: &mut Body<'_>) -> Result<R
     let hasher = BodyHasher::new(wanted.checksums, payload_sha256(*payload), default);
     let stored = from_request(state, &upload.place, body, hasher, length).await?;
     let mut meta = ObjectMeta::new(length, stored.digests.md5);
-    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
+    meta.checksum = Some(stored_checksum(&stored.digests.checksum, ChecksumType::FullObject));
     let (etag, checksum) = (meta.etag.to_string(), meta.checksum.as_ref().and_then(wire_checksum));
     let put = PutPart { upload, number: wanted.part_number, meta, body: stored.body };
     state.peers.call(pg, put).await?;
@@ -53,13 +53,22 @@ pub fn asked_algorithm(upload: &ObjectMeta) -> Option<Algorithm> {
     upload.checksum.as_ref().map(|checksum| wire_algorithm(checksum.algorithm))
 }
 
-/// Parts of an upload that asked for one algorithm cannot carry another.
-fn check_algorithm(asked: Option<Algorithm>, given: Option<Algorithm>) -> Result<(), S3Error> {
+/// Parts of an upload that asked for one algorithm cannot carry another; of one that asked for none, none of
+/// those that must be declared.
+///
+/// # Errors
+/// `InvalidRequest`
+pub fn check_algorithm(asked: Option<Algorithm>, given: Option<Algorithm>) -> Result<(), S3Error> {
     match (asked, given) {
         (Some(asked), Some(given)) if asked != given => {
             let message = "Checksum Type mismatch occurred: the checksum of the part is of another algorithm than the upload was started with.";
             Err(S3Error::new(ErrorCode::InvalidRequest, message)
                 .with("ExpectedChecksumType", asked.name().as_bytes())
+                .with("ActualChecksumType", given.name().as_bytes()))
+        }
+        (None, Some(given)) if given.must_be_declared() => {
+            let message = "The upload was not created with this checksum algorithm.";
+            Err(S3Error::new(ErrorCode::InvalidRequest, message)
                 .with("ActualChecksumType", given.name().as_bytes()))
         }
         _ => Ok(()),

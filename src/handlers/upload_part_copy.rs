@@ -46,7 +46,7 @@ pub async fn upload_part_copy(request: &Request<'_>) -> Result<Reply, Failure> {
     let mut source = ObjectStream::new(state, &source_place, &found, start, end, pin);
     let stored = from_object(state, &upload.place, &mut source, plain_hasher(algorithm), end - start).await?;
     let mut meta = ObjectMeta::new(end - start, stored.digests.md5);
-    meta.checksum = stored_checksum(&stored.digests.checksum, ChecksumType::FullObject);
+    meta.checksum = Some(stored_checksum(&stored.digests.checksum, ChecksumType::FullObject));
     let (etag, checksum) = (meta.etag.to_string(), meta.checksum.as_ref().and_then(wire_checksum));
     let put = PutPart { upload, number: wanted.part_number, meta, body: stored.body };
     let written = state.peers.call(pg, put).await?;

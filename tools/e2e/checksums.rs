@@ -4,8 +4,6 @@ use stria_s3::checksum::{Algorithm, Hasher};
 
 use crate::client::*;
 
-const ALGORITHMS: [Algorithm; 5] =
-    [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme, Algorithm::Sha1, Algorithm::Sha256];
 /// In the log; in extents; several chunks and pieces.
 const SIZES: [usize; 6] = [0, 1, 32 << 10, (32 << 10) + 1, 256 << 10, 1_000_000];
 
@@ -37,7 +35,7 @@ fn every_algorithm_as_header_and_as_trailer() {
     let target = bucket("algorithms") + "/key";
     for size in [1000, 100_000] {
         let data = body(size, 2);
-        for algorithm in ALGORITHMS {
+        for algorithm in Algorithm::ALL {
             let value = Hasher::of(algorithm, &data).to_base64();
             let header = put(&target, data.clone()).with(&algorithm.header().to_lowercase(), &value);
             let trailers = [Payload::ChunksTrailer(algorithm), Payload::UnsignedChunksTrailer(algorithm)]
@@ -67,7 +65,7 @@ fn wrong_digests_keep_nothing() {
     let bucket = bucket("wrong-digests");
     for size in [10, 100_000] {
         let (target, data) = (format!("{bucket}/{size}"), body(size, 4));
-        for algorithm in ALGORITHMS {
+        for algorithm in Algorithm::ALL {
             let other = Hasher::of(algorithm, b"another body").to_base64();
             put(&target, data.clone())
                 .with(&algorithm.header().to_lowercase(), &other)
@@ -120,6 +118,9 @@ fn checksums_of_multipart_objects() {
         (Algorithm::Crc32c, "COMPOSITE"),
         (Algorithm::Crc64Nvme, "FULL_OBJECT"),
         (Algorithm::Sha256, "COMPOSITE"),
+        (Algorithm::Sha512, "COMPOSITE"),
+        (Algorithm::Md5, "COMPOSITE"),
+        (Algorithm::Xxhash128, "COMPOSITE"),
     ] {
         let target = format!("{bucket}/{}", algorithm.name());
         let create = post(&format!("{target}?uploads"), "")

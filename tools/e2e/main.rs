@@ -35,4 +35,5 @@ mod scrub;
 mod server;
 mod sub_resources;
 mod versions;
+mod website;
 mod wire;

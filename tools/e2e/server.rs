@@ -19,6 +19,8 @@ pub const ACCESS_KEY: &str = "e2e-root";
 pub const SECRET_KEY: &str = "e2e-secret-of-the-test-server";
 /// Base domain of virtual-host style.
 pub const DOMAIN: &str = "s3.test";
+/// Base domain of websites.
+pub const WEBSITE_DOMAIN: &str = "web.s3.test";
 const PORTS_FIRST: u16 = 12_000;
 const PORTS_COUNT: u32 = 20_000;
 const START_SECONDS_MAX: u64 = 120;
@@ -56,6 +58,7 @@ pub fn command(ports: Ports, data: &Path) -> Command {
     command.args(["--listen", &format!("127.0.0.1:{}", ports.s3)]);
     command.args(["--admin-listen", &format!("127.0.0.1:{}", ports.admin)]);
     command.args(["--cores", "2", "--pin", "false", "--memory", "256M", "--domain", DOMAIN]);
+    command.args(["--website-domain", WEBSITE_DOMAIN]);
     if let Ok(backend) = std::env::var("STRIA_TEST_IO_BACKEND") {
         command.args(["--io-backend", &backend]);
     }

@@ -23,4 +23,4 @@ pub mod xml;
 pub use code::ErrorCode;
 pub use error::S3Error;
 pub use ops::{Op, Operation, Scope, State};
-pub use route::{Route, RouteConfig, route};
+pub use route::{Route, RouteConfig, route, website_bucket};

@@ -20,6 +20,8 @@ use crate::ops::{HeaderMark, OPERATIONS, Op, Operation, Scope, SubResource, SubR
 pub struct RouteConfig {
     /// Domains below which a label is a bucket (`bucket.domain`), without port, in lower case.
     pub base_domains: Vec<String>,
+    /// Domains below which a label is a bucket whose website is visited, likewise; none is a base domain.
+    pub website_domains: Vec<String>,
 }
 
 /// A recognised request.
@@ -105,7 +107,7 @@ fn target<'h>(head: &'h Head, config: &RouteConfig) -> Result<Target<'h>, S3Erro
         return Ok(Target { bucket: None, key: None, virtual_host: false });
     }
     assert!(path.first() == Some(&b'/'), "the head's parser takes no other target");
-    let from_host = bucket_of_host(head.host(), config);
+    let from_host = bucket_of_host(head.host(), &config.base_domains).map(|(bucket, _)| bucket);
     let virtual_host = from_host.is_some();
     let (bucket, raw_key) = match from_host {
         Some(bucket) => (Some(bucket), &path[1..]),
@@ -149,15 +151,24 @@ pub fn check_key(key: Option<&str>) -> Result<(), S3Error> {
     }
 }
 
-/// `bucket` of a Host `bucket.base[:port]`.
-fn bucket_of_host<'h>(host: &'h [u8], config: &RouteConfig) -> Option<Cow<'h, str>> {
-    if config.base_domains.is_empty() || host.starts_with(b"[") {
+/// The bucket whose website a request visits. Where base domains and website domains lie below each other, the longer
+/// one says what its hosts are.
+#[must_use]
+pub fn website_bucket<'h>(head: &'h Head, config: &RouteConfig) -> Option<Cow<'h, str>> {
+    let (bucket, domain_bytes) = bucket_of_host(head.host(), &config.website_domains)?;
+    let base = bucket_of_host(head.host(), &config.base_domains);
+    base.is_none_or(|(_, base_bytes)| base_bytes < domain_bytes).then_some(bucket)
+}
+
+/// `bucket` of a Host `bucket.domain[:port]`, and the domain's length.
+fn bucket_of_host<'h>(host: &'h [u8], domains: &[String]) -> Option<(Cow<'h, str>, usize)> {
+    if domains.is_empty() || host.starts_with(b"[") {
         return None;
     }
     let host = std::str::from_utf8(host).ok()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let name = name.strip_suffix('.').unwrap_or(name);
-    for base in &config.base_domains {
+    for base in domains {
         let Some(cut) = name.len().checked_sub(base.len()).filter(|&cut| cut >= 2) else {
             continue;
         };
@@ -167,7 +178,8 @@ fn bucket_of_host<'h>(host: &'h [u8], config: &RouteConfig) -> Option<Cow<'h, st
         {
             let bucket = &name[..cut - 1];
             let upper = bucket.bytes().any(|b| b.is_ascii_uppercase());
-            return Some(if upper { bucket.to_ascii_lowercase().into() } else { bucket.into() });
+            let bucket = if upper { bucket.to_ascii_lowercase().into() } else { bucket.into() };
+            return Some((bucket, base.len()));
         }
     }
     None

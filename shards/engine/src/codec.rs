@@ -241,6 +241,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Rows written by any release name their algorithm by these numbers.
+    #[test]
+    fn the_numbers_of_checksum_algorithms_are_stored() {
+        let numbers = ChecksumAlgorithm::ALL.map(|algorithm| algorithm as u8);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let names = ChecksumAlgorithm::ALL.map(|algorithm| format!("{algorithm:?}"));
+        let known = "Crc32 Crc32c Crc64Nvme Sha1 Sha256 Sha512 Md5 Xxhash64 Xxhash3 Xxhash128";
+        assert_eq!(names.join(" "), known);
+        for algorithm in ChecksumAlgorithm::ALL {
+            assert_eq!(ChecksumAlgorithm::from_stored(algorithm as u8), Some(algorithm));
+        }
+        assert_eq!([0, 11, 0x7f].map(ChecksumAlgorithm::from_stored), [None; 3]);
+    }
+
     fn sample() -> ObjectMeta {
         ObjectMeta {
             size: 12_345,

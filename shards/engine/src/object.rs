@@ -45,15 +45,37 @@ pub enum ChecksumAlgorithm {
     Sha1 = 4,
     /// SHA-256.
     Sha256 = 5,
+    /// SHA-512.
+    Sha512 = 6,
+    /// MD5.
+    Md5 = 7,
+    /// XXH64.
+    Xxhash64 = 8,
+    /// XXH3 of 64 bits.
+    Xxhash3 = 9,
+    /// XXH3 of 128 bits.
+    Xxhash128 = 10,
 }
 
 impl ChecksumAlgorithm {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::Xxhash64,
+        Self::Xxhash3,
+        Self::Xxhash128,
+    ];
+
     /// From the stored number.
     #[must_use]
     pub fn from_stored(number: u8) -> Option<Self> {
-        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256]
-            .into_iter()
-            .find(|known| *known as u8 == number)
+        Self::ALL.into_iter().find(|known| *known as u8 == number)
     }
 }
 

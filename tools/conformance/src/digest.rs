@@ -4,6 +4,7 @@
 
 use aws_lc_rs::{digest, hmac};
 use md5::{Digest, Md5};
+use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
 /// Reflected polynomials.
 const CRC32: u64 = 0xedb8_8320;
@@ -30,6 +31,10 @@ pub fn raw(algorithm: &str, data: &[u8]) -> Option<Vec<u8>> {
         "crc64nvme" => crc(CRC64_NVME, 64, data).to_be_bytes().to_vec(),
         "sha1" => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data).as_ref().to_vec(),
         "sha256" => digest::digest(&digest::SHA256, data).as_ref().to_vec(),
+        "sha512" => digest::digest(&digest::SHA512, data).as_ref().to_vec(),
+        "xxhash64" => XxHash64::oneshot(0, data).to_be_bytes().to_vec(),
+        "xxhash3" => XxHash3_64::oneshot(data).to_be_bytes().to_vec(),
+        "xxhash128" => XxHash3_128::oneshot(data).to_be_bytes().to_vec(),
         "md5" => Md5::digest(data).to_vec(),
         _ => return None,
     })
@@ -74,6 +79,9 @@ mod tests {
         assert_eq!(hex_of("crc32"), "cbf43926");
         assert_eq!(hex_of("crc32c"), "e3069283");
         assert_eq!(hex_of("crc64nvme"), "ae8b14860a799888");
+        assert_eq!(hex(&raw("xxhash64", b"").expect("known")), "ef46db3751d8e999");
+        assert_eq!(hex(&raw("xxhash3", b"").expect("known")), "2d06800538d394c2");
+        assert_eq!(hex(&raw("xxhash128", b"").expect("known")), "99aa06d3014798d86001c324468d497f");
         assert_eq!(hex_of("md5"), "25f9e794323b453885f5181f1b624d0b");
         assert_eq!(
             (base64(b"a"), base64(b"ab"), base64(b"abc")),

@@ -16,7 +16,7 @@ fn head_of(line: &[u8]) -> Option<Head> {
 /// A request line: what is routed has a legal bucket and key, and routes again to the same when its key
 /// is encoded anew; the typed requests survive its query.
 pub fn route(line: &[u8]) {
-    let config = RouteConfig { base_domains: vec!["s3.local".into()] };
+    let config = RouteConfig { base_domains: vec!["s3.local".into()], ..RouteConfig::default() };
     let Some(head) = head_of(line) else {
         return;
     };

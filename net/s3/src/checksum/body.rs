@@ -131,7 +131,8 @@ pub struct BodyHasher {
     request: RequestChecksums,
     payload_sha256: Option<[u8; 32]>,
     md5: Md5,
-    checksum: Hasher,
+    /// Absent when the checksum is the MD5, which the entity tag needs anyway.
+    checksum: Option<Hasher>,
     /// Absent when nothing asks for it, or when the checksum is SHA-256 anyway.
     sha256: Option<Hasher>,
 }
@@ -156,7 +157,7 @@ impl BodyHasher {
             request,
             payload_sha256,
             md5: Md5::new(),
-            checksum: Hasher::new(algorithm),
+            checksum: (algorithm != Algorithm::Md5).then(|| Hasher::new(algorithm)),
             sha256: sha256_apart.then(|| Hasher::new(Algorithm::Sha256)),
         }
     }
@@ -170,9 +171,8 @@ impl BodyHasher {
     /// Takes the next bytes of the payload for everything but the MD5, which the caller brings up to date
     /// in [`BodyHasher::md5`]: it is worth computing beside other bodies' MD5s.
     pub fn update_all_but_md5(&mut self, bytes: &[u8]) {
-        self.checksum.update(bytes);
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.update(bytes);
+        for hasher in [&mut self.checksum, &mut self.sha256].into_iter().flatten() {
+            hasher.update(bytes);
         }
     }
 
@@ -186,8 +186,10 @@ impl BodyHasher {
     /// # Errors
     /// `XAmzContentSHA256Mismatch`, `BadDigest`, or `InvalidRequest` for a malformed trailer.
     pub fn finish<'t>(self, trailer: &dyn Fn(&str) -> Option<&'t [u8]>) -> Result<BodyDigests, S3Error> {
-        let (md5, checksum) = (self.md5.finish(), self.checksum.finish());
+        let md5 = self.md5.finish();
         let md5_digest = Digest::of(&md5);
+        let of_md5 = Checksum { algorithm: Algorithm::Md5, digest: md5_digest };
+        let checksum = self.checksum.map_or(of_md5, Hasher::finish);
         if let Some(expected) = self.payload_sha256 {
             let computed = self.sha256.map_or(checksum, Hasher::finish);
             if computed.digest.as_bytes() != expected {

@@ -36,8 +36,8 @@ impl ChecksumType {
         match algorithm {
             Algorithm::Crc32 | Algorithm::Crc32c => true,
             Algorithm::Crc64Nvme => matches!(self, Self::FullObject),
-            Algorithm::Sha1 | Algorithm::Sha256 => matches!(self, Self::Composite),
-            Algorithm::Md5 => false,
+            // Only a CRC of the whole follows from those of its parts.
+            _ => matches!(self, Self::Composite),
         }
     }
 

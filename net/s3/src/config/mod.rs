@@ -14,6 +14,7 @@ pub mod tags;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod website;
 
 pub use self::documents::OWNERSHIPS;
 

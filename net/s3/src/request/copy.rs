@@ -67,7 +67,7 @@ pub(super) fn checksum_algorithm(head: &Head) -> Result<Option<Algorithm>, S3Err
         return Ok(None);
     };
     Algorithm::from_name(name).map(Some).ok_or_else(|| {
-        let message = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]";
+        let message = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5, XXHASH64, XXHASH3, XXHASH128]";
         S3Error::new(ErrorCode::InvalidRequest, message)
     })
 }

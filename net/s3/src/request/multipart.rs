@@ -52,7 +52,7 @@ impl CreateMultipartUpload {
                 let kind = kind.unwrap_or(ChecksumType::default_for(algorithm));
                 if !kind.allows(algorithm) {
                     return Err(invalid(
-                        "The checksum type cannot be used with this checksum algorithm: CRC64NVME is FULL_OBJECT only, SHA1 and SHA256 are COMPOSITE only.",
+                        "The checksum type cannot be used with this checksum algorithm: CRC64NVME is FULL_OBJECT only, all but the CRCs are COMPOSITE only.",
                     ));
                 }
                 Some((algorithm, kind))
@@ -183,7 +183,7 @@ impl CompleteMultipartUpload {
 /// The object's checksum; a composite one carries `-N`, which the list of parts says anyway.
 fn object_checksum(head: &Head) -> Result<Option<Checksum>, S3Error> {
     let mut found = None;
-    for algorithm in Algorithm::S3 {
+    for algorithm in Algorithm::ALL {
         let Some(value) = head.get(algorithm.header()) else {
             continue;
         };

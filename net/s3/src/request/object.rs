@@ -39,8 +39,8 @@ impl PutObject {
     }
 }
 
-/// GetObject and HeadObject
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// GetObject and HeadObject; by default all of the current version
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetObject {
     /// The version asked for; `null` is the one of an unversioned bucket.
     pub version_id: Option<String>,

@@ -4,6 +4,7 @@
 //! it, and nothing else. Runs on the accepting core. Owner: `net/s3`.
 
 mod attributes;
+mod html;
 mod list;
 mod multipart;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::ops::{Operation, State};
 use crate::xml::Writer;
 
 pub use attributes::{ObjectAttributes, PartAttributes, PartsAttributes, object_attributes};
+pub use html::{ErrorPage, error_page};
 pub use list::{
     Contents, ListObjectsResult, ListObjectsV2Result, ListUploadsResult, UploadEntry, list_objects,
     list_objects_v2, list_uploads,

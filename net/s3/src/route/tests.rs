@@ -168,7 +168,10 @@ fn keys_are_bytes_as_sent() {
 
 #[test]
 fn buckets_from_the_host_name() {
-    let config = RouteConfig { base_domains: vec!["s3.local".into(), "obj.example.org".into()] };
+    let config = RouteConfig {
+        base_domains: vec!["s3.local".into(), "obj.example.org".into()],
+        ..RouteConfig::default()
+    };
     for (host, path, want) in [
         ("s3.local", "/bkt/k", "GetObject \"bkt\" \"k\""),
         ("S3.LOCAL:9000", "/", "ListBuckets"),
@@ -201,4 +204,26 @@ proptest! {
         let route = route(&head, &config).expect("a good key");
         prop_assert_eq!(route.key(), key);
     }
+}
+
+#[test]
+fn websites_are_told_by_their_host() {
+    let domain = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let config = |base: &[&str], website: &[&str]| RouteConfig {
+        base_domains: domain(base),
+        website_domains: domain(website),
+    };
+    let bucket = |host: &str, config: &RouteConfig| {
+        let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let head = stria_http::head::parse(text.as_bytes()).expect("well-formed").expect("complete").0;
+        website_bucket(&head, config).map(Cow::into_owned)
+    };
+    let below = config(&["s3.test"], &["web.s3.test"]);
+    assert_eq!(bucket("bkt.WEB.s3.test:80", &below).as_deref(), Some("bkt"));
+    assert_eq!(bucket("bkt.s3.test", &below), None);
+    assert_eq!(bucket("web.s3.test", &below), None);
+    let above = config(&["s3.web.test"], &["web.test"]);
+    assert_eq!(bucket("bkt.web.test", &above).as_deref(), Some("bkt"));
+    assert_eq!(bucket("bkt.s3.web.test", &above), None, "the endpoint's own hosts stay its own");
+    assert_eq!(bucket("bkt.web.test", &config(&["s3.test"], &[])), None);
 }
