@@ -74,9 +74,14 @@ impl Identities {
     /// The identity a bucket belongs to; `None` when it is configured no more.
     #[must_use]
     pub fn owner_of(&self, bucket: &Bucket) -> Option<&Identity> {
-        let by_id = self.by_canonical_id(&bucket.owner);
+        self.owner_named(&bucket.owner)
+    }
+
+    /// The identity the owner of a bucket is kept as.
+    #[must_use]
+    pub fn owner_named(&self, owner: &str) -> Option<&Identity> {
         // Buckets of the first stores name the access key of who made them.
-        by_id.or_else(|| self.by_access_key(&bucket.owner))
+        self.by_canonical_id(owner).or_else(|| self.by_access_key(owner))
     }
 
     /// Whether an identity, or one of its account, has this canonical id.
