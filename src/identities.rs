@@ -27,6 +27,8 @@ pub struct Identity {
 pub struct Identities {
     all: Vec<Identity>,
     by_access_key: BTreeMap<String, usize>,
+    /// Of several with one id, the first.
+    by_canonical_id: BTreeMap<String, usize>,
 }
 
 impl Identities {
@@ -56,7 +58,11 @@ impl Identities {
         all.extend(others.map(|config| Identity { config: unnamed(config), is_operator: false }));
         let by_access_key =
             all.iter().enumerate().map(|(i, identity)| (identity.config.access_key.clone(), i)).collect();
-        Self { all, by_access_key }
+        let mut by_canonical_id = BTreeMap::new();
+        for (i, identity) in all.iter().enumerate() {
+            by_canonical_id.entry(identity.config.canonical_id.clone()).or_insert(i);
+        }
+        Self { all, by_access_key, by_canonical_id }
     }
 
     /// By access key.
@@ -68,9 +74,14 @@ impl Identities {
     /// The identity a bucket belongs to; `None` when it is configured no more.
     #[must_use]
     pub fn owner_of(&self, bucket: &Bucket) -> Option<&Identity> {
-        let by_id = self.by_canonical_id(&bucket.owner);
+        self.owner_named(&bucket.owner)
+    }
+
+    /// The identity the owner of a bucket is kept as.
+    #[must_use]
+    pub fn owner_named(&self, owner: &str) -> Option<&Identity> {
         // Buckets of the first stores name the access key of who made them.
-        by_id.or_else(|| self.by_access_key(&bucket.owner))
+        self.by_canonical_id(owner).or_else(|| self.by_access_key(owner))
     }
 
     /// Whether an identity, or one of its account, has this canonical id.
@@ -81,7 +92,7 @@ impl Identities {
     }
 
     fn by_canonical_id(&self, id: &str) -> Option<&Identity> {
-        self.all.iter().find(|identity| identity.config.canonical_id == id)
+        self.by_canonical_id.get(id).map(|i| &self.all[*i])
     }
 
     /// An account as answers show it; one that is configured no more, or nobody, by its id.

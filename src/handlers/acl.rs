@@ -13,7 +13,7 @@ use stria_s3::{
 
 use super::{
     Request, bucket_config,
-    door::{Ownership, bucket_acl, find, is_blocked, object_acl},
+    door::{Ownership, bucket_acl, find, find_version, is_blocked, object_acl},
     name_key,
     store_body::read_document,
     versions,
@@ -53,7 +53,8 @@ pub async fn put_acl(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply
     let identities = &request.state.shared.identities;
     let bucket_owner = identities.shown_owner(&bucket).id;
     let is_object = request.route.operation.scope == Scope::Object;
-    let found = if is_object { Some(find(request, &bucket, false).await?.0) } else { None };
+    let version = versions::wanted(request)?;
+    let found = if is_object { Some(find_version(request, &bucket, version, false).await?.0) } else { None };
     let parties = Parties { owner: bucket_owner, bucket_owner: None, directory: identities };
     if Ownership::of(&bucket) == Ownership::Enforced {
         acl::check_closed(request.head, &xml, &parties)?;
@@ -71,7 +72,6 @@ pub async fn put_acl(request: &Request<'_>, body: &mut Body<'_>) -> Result<Reply
     let parties = Parties { owner: &current.owner, bucket_owner: Some(bucket_owner), directory: identities };
     let acl = acl::of_put(request.head, &xml, &parties)?;
     check_public(&bucket, &acl)?;
-    let version = versions::parse(request.version_id()?.as_deref())?;
     let amendment =
         Amendment::Acl { judged: found.meta.acl, acl: stored(&acl, bucket_owner).into_bytes().into() };
     let place = request.place(&bucket);

@@ -5,14 +5,15 @@
 
 use std::ops::Bound;
 
+use stria_engine::object::Versioning;
 use stria_meta::{Bucket, Command, MetaError};
 use stria_s3::{
     ErrorCode, S3Error,
-    config::{Action, Kind, tree::Element},
+    config::{Action, Kind, replication, tree::Element},
 };
 use tokio::sync::oneshot;
 
-use super::{Request, door, store_body::read_document, unset};
+use super::{Request, door, store_body::read_document, unset, versions};
 use crate::{
     conn::{body::Body, failure::Failure, reply::Reply},
     control::{ControlError, ControlRequest},
@@ -86,6 +87,14 @@ fn check_here(
         {
             Err(ErrorCode::InvalidBucketAclWithObjectOwnership.into())
         }
+        "replication" => check_replication(request, bucket, document),
+        "versioning" if document.text_of("Status") == Some("Suspended") => {
+            if bucket.configs.contains_key("replication") {
+                let message = "A replication configuration is present on this bucket, so its versioning cannot be suspended. Delete that configuration first.";
+                return Err(S3Error::new(ErrorCode::InvalidBucketState, message));
+            }
+            Ok(())
+        }
         "accelerate" if bucket.name.contains('.') => {
             let message =
                 "S3 Transfer Acceleration is not supported for buckets with periods (.) in their names";
@@ -93,6 +102,24 @@ fn check_here(
         }
         _ => Ok(()),
     }
+}
+
+/// Replication works on versions, of this bucket and of those it goes to.
+fn check_replication(request: &Request<'_>, bucket: &Bucket, document: &Element) -> Result<(), S3Error> {
+    let refused = |message| Err(S3Error::new(ErrorCode::InvalidRequest, message));
+    if versions::mode(bucket) != Versioning::Enabled {
+        return refused("Versioning must be 'Enabled' on the bucket to apply a replication configuration");
+    }
+    for name in replication::destinations(document) {
+        match request.state.bucket(name) {
+            None => return refused("Destination bucket must exist."),
+            Some(found) if versions::mode(&found) != Versioning::Enabled => {
+                return refused("Destination bucket must have versioning enabled.");
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn is_enforced(rule: &Element) -> bool {

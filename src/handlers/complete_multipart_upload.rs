@@ -6,6 +6,7 @@ use stria_engine::{
     calls::{CompleteUpload, ListParts, Lookup, PartEntry, PickedPart, UploadPlace},
     object::{Etag, ObjectMeta, Version, VersionSelector},
 };
+use stria_meta::Bucket;
 use stria_s3::{
     ErrorCode, S3Error,
     checksum::{Algorithm, Checksum, ChecksumType, Hasher, combine_full_object, composite},
@@ -14,7 +15,9 @@ use stria_s3::{
 };
 
 use super::{
-    Request, acl, name_key,
+    Request, acl,
+    door::owns_upload,
+    name_key,
     object_meta::{
         checksum_type, parse_etag, stored_checksum, wire_algorithm, wire_checksum, write_condition,
     },
@@ -45,7 +48,7 @@ pub async fn complete_multipart_upload(request: &Request<'_>, body: &mut Body<'_
     let list = ListParts { upload: upload.clone(), after: 0, parts_max: usize::from(PART_COUNT_MAX) };
     let page = match state.peers.call(pg, list).await {
         Ok(page) => page,
-        Err(EngineError::NoSuchUpload) => return completed_before(request, &upload, &wanted).await,
+        Err(EngineError::NoSuchUpload) => return completed_before(request, &bucket, &upload, &wanted).await,
         Err(error) => return Err(error.into()),
     };
     let mut assembled = assemble(&wanted, &page.upload, &page.parts)?;
@@ -91,6 +94,7 @@ fn answer(request: &Request<'_>, meta: &ObjectMeta, version: Option<Version>) ->
 /// same.
 async fn completed_before(
     request: &Request<'_>,
+    bucket: &Bucket,
     upload: &UploadPlace,
     wanted: &CompleteMultipartUpload,
 ) -> Result<Reply, Failure> {
@@ -99,7 +103,9 @@ async fn completed_before(
     let lookup = Lookup { place: upload.place.clone(), version, body: false };
     let found = request.state.peers.call(upload.place.pg, lookup).await.map_err(|_| missing())?;
     match &found.meta.parts {
-        Some(parts) if parts.id == upload.id => Ok(answer(request, &found.meta, found.meta.version)),
+        Some(parts) if parts.id == upload.id && owns_upload(request, bucket, &found.meta) => {
+            Ok(answer(request, &found.meta, found.meta.version))
+        }
         _ => Err(missing().into()),
     }
 }
@@ -112,11 +118,9 @@ fn assemble(
 ) -> Result<Assembled, S3Error> {
     let mut parts: Vec<&PartEntry> = Vec::with_capacity(wanted.parts.len());
     for part in &wanted.parts {
-        if parts.last().is_some_and(|last| last.number >= part.part_number) {
-            return Err(ErrorCode::InvalidPartOrder.into());
-        }
         parts.push(pick(part, uploaded)?);
     }
+    assert!(parts.is_sorted_by(|a, b| a.number < b.number), "the parser takes ascending numbers only");
     check_sizes(&parts)?;
     let size: u64 = parts.iter().map(|part| part.meta.size).sum();
     if wanted.object_bytes.is_some_and(|bytes| bytes != size) {

@@ -10,7 +10,7 @@ use stria_s3::{
 };
 use tokio::sync::oneshot;
 
-use super::{Request, store_body::read_xml};
+use super::{Request, bucket_config, store_body::read_xml};
 use crate::{
     conn::{
         body::Body,
@@ -29,6 +29,7 @@ pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result
     let name = route.bucket().to_owned();
     let asking = request.allowed.identity(&state.shared.identities)?;
     let configs = configs(request, &asking.config.canonical_id, wanted.ownership)?;
+    let acl = configs.get("acl").cloned();
     let (reply, answer) = oneshot::channel();
     let create = ControlRequest::CreateBucket {
         name: name.clone(),
@@ -42,7 +43,7 @@ pub async fn create_bucket(request: &Request<'_>, body: &mut Body<'_>) -> Result
     state.control.try_send(create).map_err(|_| S3Error::from(ErrorCode::SlowDown))?;
     match answer.await.unwrap_or(Err(ControlError::Unavailable)) {
         Ok(bucket) => state.peers.engine().bucket_created(bucket.bucket_id()),
-        Err(error) => return again_or(request, error),
+        Err(error) => return again_or(request, acl, error).await,
     }
     Ok(to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())))
 }
@@ -77,25 +78,25 @@ fn configs(
     Ok(configs)
 }
 
-fn again_or(request: &Request<'_>, error: ControlError) -> Result<Reply, Failure> {
+/// What making a bucket that is there comes to. In us-east-1 its list is then the one of this request.
+async fn again_or(request: &Request<'_>, acl: Option<String>, error: ControlError) -> Result<Reply, Failure> {
     let name = request.route.bucket();
     let refused = |code: ErrorCode| Err(S3Error::from(code).with("BucketName", name.as_bytes()).into());
     match error {
-        ControlError::Refused(stria_meta::MetaError::BucketExists { .. }) => {
+        ControlError::Refused(stria_meta::MetaError::BucketExists { owner }) => {
             let identities = &request.state.shared.identities;
             let asking = request.allowed.identity(identities)?;
-            let theirs = request.state.bucket(name).is_some_and(|bucket| {
-                !identities.owner_of(&bucket).is_some_and(|owner| owner.shares_account(asking))
-            });
-            if theirs {
+            if !identities.owner_named(&owner).is_some_and(|owner| owner.shares_account(asking)) {
                 return refused(ErrorCode::BucketAlreadyExists);
             }
-            if request.state.shared.region == "us-east-1" {
-                return Ok(request
-                    .to
-                    .empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())));
+            if request.state.shared.region != "us-east-1" {
+                return refused(ErrorCode::BucketAlreadyOwnedByYou);
             }
-            refused(ErrorCode::BucketAlreadyOwnedByYou)
+            // One that this core does not know yet is being made by somebody else, with a list of his.
+            if let Some(bucket) = request.state.bucket(name) {
+                bucket_config::set(request, &bucket, "acl".to_owned(), acl).await?;
+            }
+            Ok(request.to.empty(200, |out| field(out, "Location", format!("/{name}").as_bytes())))
         }
         ControlError::Refused(stria_meta::MetaError::TooManyBuckets) => refused(ErrorCode::TooManyBuckets),
         ControlError::Refused(

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use stria_engine::{
     EngineError,
     calls::{FindUpload, Found, Lookup, UploadPlace},
-    object::ObjectMeta,
+    object::{ObjectMeta, VersionSelector},
 };
 use stria_http::Head;
 use stria_meta::Bucket;
@@ -19,6 +19,7 @@ use stria_s3::{
     checksum::base64_decode,
     config::acl::{ANONYMOUS_ID, Acl, Asking, Permission},
     post::Form,
+    response::Owner,
 };
 use stria_sigv4::{
     AuthError, Authenticated, FormSignature, PayloadMode, RegionPolicy, VerifyOptions, aws_chunked, verify,
@@ -121,6 +122,34 @@ pub fn bucket_acl(bucket: &Bucket) -> Option<Acl> {
 pub fn object_acl(identities: &Identities, bucket: &Bucket, meta: &ObjectMeta) -> Acl {
     let stored = (!meta.acl.is_empty()).then(|| Acl::decode(&meta.acl)).flatten();
     stored.unwrap_or_else(|| Acl::private(identities.shown_owner(bucket).id))
+}
+
+/// To whom listings say that objects of a bucket belong.
+pub struct Owners<'a> {
+    identities: &'a Identities,
+    bucket: Owner<'a>,
+    lists_count: bool,
+}
+
+impl<'a> Owners<'a> {
+    /// Of a bucket.
+    pub fn of(identities: &'a Identities, bucket: &'a Bucket) -> Self {
+        let lists_count = Ownership::of(bucket) != Ownership::Enforced;
+        Self { identities, bucket: identities.shown_owner(bucket), lists_count }
+    }
+
+    /// Of an object whose row names this owner; the bucket's where it names none, or where lists are off.
+    pub fn shown(&self, stored: &'a [u8]) -> Owner<'a> {
+        if self.lists_count { self.writer(stored) } else { self.bucket }
+    }
+
+    /// Who wrote it, whether or not it belongs to him.
+    pub fn writer(&self, stored: &'a [u8]) -> Owner<'a> {
+        match std::str::from_utf8(stored) {
+            Ok(id) if !id.is_empty() => self.identities.shown(id),
+            _ => self.bucket,
+        }
+    }
 }
 
 /// Proof that the request may do what it asks.
@@ -275,12 +304,26 @@ pub async fn find(
     bucket: &Bucket,
     body: bool,
 ) -> Result<(Found, Option<PinGuard>), Failure> {
-    let lookup = versions::lookup(request, bucket, body)?;
+    find_version(request, bucket, versions::wanted(request)?, body).await
+}
+
+/// As [`find`], of a version that was parsed.
+///
+/// # Errors
+/// Of [`find`].
+pub async fn find_version(
+    request: &Request<'_>,
+    bucket: &Bucket,
+    version: VersionSelector,
+    body: bool,
+) -> Result<(Found, Option<PinGuard>), Failure> {
+    let lookup = Lookup { place: request.place(bucket), version, body };
     let found = look_up(request, bucket, lookup, Needs::of(request.route.op())).await?;
     found.map_err(|error| name_key(error.into(), request.route.key()))
 }
 
-/// Judges whether the request may use an upload: the bucket's owner may, and who started it.
+/// Judges whether the request may use an upload: the bucket's owner may, and who started it. One that is not there is
+/// for the handler to miss.
 ///
 /// # Errors
 /// `AccessDenied`
@@ -294,10 +337,18 @@ pub async fn check_upload(
         return Ok(());
     }
     match request.state.peers.call(upload.place.pg, FindUpload { upload: upload.clone() }).await {
-        Ok(meta) if request.allowed.is(identities, &object_acl(identities, bucket, &meta).owner) => Ok(()),
+        Ok(meta) if owns_upload(request, bucket, &meta) => Ok(()),
         Ok(_) => Err(ErrorCode::AccessDenied.into()),
+        Err(EngineError::NoSuchUpload) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether an upload, or the object it has become, is the request's to use.
+pub fn owns_upload(request: &Request<'_>, bucket: &Bucket, meta: &ObjectMeta) -> bool {
+    let identities = &request.state.shared.identities;
+    request.allowed.owns(identities, bucket)
+        || request.allowed.is(identities, &object_acl(identities, bucket, meta).owner)
 }
 
 /// A body's promise and decoder, beside the permission.

@@ -1,6 +1,9 @@
 //! ListMultipartUploads.
 
-use stria_engine::calls::{ListUploads, UploadEntry};
+use stria_engine::{
+    calls::{ListUploads, UploadEntry},
+    codec::owner_of_acl,
+};
 use stria_s3::{
     request::ListMultipartUploads,
     response::{self, ListUploadsResult, list_uploads},
@@ -8,6 +11,7 @@ use stria_s3::{
 
 use super::{
     Request,
+    door::Owners,
     list_objects::pgs_by_core,
     object_meta::{checksum_type, wire_algorithm, wire_class},
     parse_upload_id, print_upload_id,
@@ -37,7 +41,7 @@ pub async fn list_multipart_uploads(request: &Request<'_>) -> Result<Reply, Fail
     let bucket = request.bucket()?;
     let (entries, more) = page(request, &bucket, &wanted).await?;
     let next = entries.last().filter(|_| more).map(Entry::marker);
-    let owner = request.state.shared.identities.shown_owner(&bucket);
+    let owners = Owners::of(&request.state.shared.identities, &bucket);
     let shown: Vec<(String, String, &UploadEntry)> = entries
         .iter()
         .filter_map(|entry| match entry {
@@ -54,7 +58,8 @@ pub async fn list_multipart_uploads(request: &Request<'_>) -> Result<Reply, Fail
         .map(|(key, upload_id, upload)| response::UploadEntry {
             key,
             upload_id,
-            owner,
+            initiator: owners.writer(owner_of_acl(&upload.meta.acl)),
+            owner: owners.shown(owner_of_acl(&upload.meta.acl)),
             storage_class: wire_class(upload.meta.storage_class),
             initiated_unix_ms: upload.meta.modified_ms,
             checksum: upload

@@ -3,7 +3,7 @@
 use stria_base::ids::pg_in_bucket;
 use stria_base::{CoreId, PgId};
 use stria_engine::{
-    Operation,
+    EngineError, Operation,
     calls::List,
     list::{ListEntry, ListQuery, merge},
 };
@@ -13,13 +13,14 @@ use stria_s3::{
     checksum::EtagText,
     request::{ContinuationToken, ListObjects, ListObjectsV2},
     response::{
-        Contents, ListObjectsResult, ListObjectsV2Result, Owner, list_objects as write_v1,
+        Contents, ListObjectsResult, ListObjectsV2Result, list_objects as write_v1,
         list_objects_v2 as write_v2,
     },
 };
 
 use super::{
     Request,
+    door::Owners,
     object_meta::{checksum_type, wire_algorithm, wire_class},
 };
 use crate::conn::{failure::Failure, reply::Reply};
@@ -38,8 +39,8 @@ pub async fn list_objects(request: &Request<'_>) -> Result<Reply, Failure> {
         entries_max: wanted.max_keys,
     };
     let (entries, more) = entries(request, &bucket, query).await?;
-    let owner = request.state.shared.identities.shown_owner(&bucket);
-    let rows = Rows::of(&entries, Some(owner));
+    let owners = Owners::of(&request.state.shared.identities, &bucket);
+    let rows = Rows::of(&entries, Some(&owners));
     let next = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
     let mut out = Vec::with_capacity(entries.len() * ENTRY_XML_BYTES + 512);
     let result = ListObjectsResult {
@@ -70,8 +71,8 @@ pub async fn list_objects_v2(request: &Request<'_>) -> Result<Reply, Failure> {
         entries_max: wanted.max_keys,
     };
     let (entries, more) = entries(request, &bucket, query).await?;
-    let owner = request.state.shared.identities.shown_owner(&bucket);
-    let rows = Rows::of(&entries, wanted.fetch_owner.then_some(owner));
+    let owners = Owners::of(&request.state.shared.identities, &bucket);
+    let rows = Rows::of(&entries, wanted.fetch_owner.then_some(&owners));
     let last = entries.last().and_then(|entry| std::str::from_utf8(&entry.key).ok());
     let next = last.filter(|_| more).map(|after| ContinuationToken { after: after.to_owned() }.encode());
     let given = wanted.continuation.as_ref().map(ContinuationToken::encode);
@@ -127,19 +128,37 @@ pub async fn ask_cores<O: Operation<Output: 'static> + 'static>(
     Ok(answers)
 }
 
-/// One page over all cores that hold PGs of the bucket.
+/// Entries in order, and whether more follow.
+pub type Page<T> = (Vec<T>, bool);
+
+/// One page of at most `entries_max` entries over all cores that hold PGs of the bucket.
+///
+/// # Errors
+/// Of the engine.
+pub async fn page_of_cores<T: 'static, O>(
+    request: &Request<'_>,
+    bucket: &Bucket,
+    entries_max: usize,
+    call: impl Fn(Vec<PgId>) -> O,
+    merge: impl FnOnce(Vec<Page<T>>, usize) -> Page<T>,
+) -> Result<Page<T>, Failure>
+where
+    O: Operation<Output = Result<Page<T>, EngineError>> + 'static,
+{
+    if entries_max == 0 {
+        return Ok((Vec::new(), false));
+    }
+    let pages = ask_cores(request, bucket, call).await?.into_iter().collect::<Result<_, _>>()?;
+    Ok(merge(pages, entries_max))
+}
+
 async fn entries(
     request: &Request<'_>,
     bucket: &Bucket,
     query: ListQuery,
-) -> Result<(Vec<ListEntry>, bool), Failure> {
-    if query.entries_max == 0 {
-        return Ok((Vec::new(), false));
-    }
-    let entries_max = query.entries_max;
+) -> Result<Page<ListEntry>, Failure> {
     let call = |pgs| List { bucket: bucket.bucket_id(), pgs, query: query.clone() };
-    let pages = ask_cores(request, bucket, call).await?.into_iter().collect::<Result<_, _>>()?;
-    Ok(merge(pages, entries_max))
+    page_of_cores(request, bucket, query.entries_max, call, merge).await
 }
 
 /// Entries as the XML wants them. Keys are UTF-8: the router takes no others.
@@ -149,7 +168,7 @@ struct Rows<'e> {
 }
 
 impl<'e> Rows<'e> {
-    fn of(entries: &'e [ListEntry], owner: Option<Owner<'e>>) -> Self {
+    fn of(entries: &'e [ListEntry], owners: Option<&Owners<'e>>) -> Self {
         let mut rows = Self { keys: Vec::with_capacity(entries.len()), prefixes: Vec::new() };
         for entry in entries {
             let Ok(key) = std::str::from_utf8(&entry.key) else { continue };
@@ -167,7 +186,7 @@ impl<'e> Rows<'e> {
                 checksum,
                 size_bytes: head.size,
                 storage_class: wire_class(head.storage_class),
-                owner,
+                owner: owners.map(|owners| owners.shown(&entry.owner)),
             });
         }
         rows

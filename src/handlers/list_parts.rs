@@ -1,6 +1,6 @@
 //! ListParts.
 
-use stria_engine::calls;
+use stria_engine::{calls, codec::owner_of_acl};
 use stria_s3::{
     request::ListParts,
     response::{ListPartsResult, PartEntry, list_parts as write_parts},
@@ -8,6 +8,7 @@ use stria_s3::{
 
 use super::{
     Request,
+    door::Owners,
     object_meta::{checksum_type, wire_algorithm, wire_checksum, wire_class},
 };
 use crate::conn::{failure::Failure, reply::Reply};
@@ -36,6 +37,7 @@ pub async fn list_parts(request: &Request<'_>) -> Result<Reply, Failure> {
             checksum: part.meta.checksum.as_ref().and_then(wire_checksum).map(|(checksum, _)| checksum),
         })
         .collect();
+    let owners = Owners::of(&request.state.shared.identities, &bucket);
     let asked = page.upload.checksum.as_ref();
     let result = ListPartsResult {
         bucket: &bucket.name,
@@ -45,7 +47,8 @@ pub async fn list_parts(request: &Request<'_>) -> Result<Reply, Failure> {
         next_part_number_marker: page.parts.last().filter(|_| page.more).map(|part| part.number),
         max_parts: wanted.max_parts,
         encode_url: wanted.encode_url,
-        owner: request.state.shared.identities.shown_owner(&bucket),
+        initiator: owners.writer(owner_of_acl(&page.upload.acl)),
+        owner: owners.shown(owner_of_acl(&page.upload.acl)),
         storage_class: wire_class(page.upload.storage_class),
         checksum: asked.map(|asked| (wire_algorithm(asked.algorithm), checksum_type(asked.composite))),
         parts: &parts,

@@ -3,7 +3,13 @@
 use stria_engine::calls::{Amend, Amendment};
 use stria_s3::config::tags::{OBJECT_TAGS_MAX, TagSet, write_tagging};
 
-use super::{Request, door::find, name_key, store_body::read_document, versions};
+use super::{
+    Request,
+    door::{find, find_version},
+    name_key,
+    store_body::read_document,
+    versions,
+};
 use crate::conn::{body::Body, failure::Failure, reply::Reply};
 
 /// The tags of an object; none is a document without tags.
@@ -31,9 +37,9 @@ pub async fn delete_object_tagging(request: &Request<'_>) -> Result<Reply, Failu
 
 async fn set(request: &Request<'_>, tags: TagSet, status: u16) -> Result<Reply, Failure> {
     let bucket = request.bucket()?;
-    let version = versions::parse(request.version_id()?.as_deref())?;
+    let version = versions::wanted(request)?;
     let place = request.place(&bucket);
-    let (found, _) = find(request, &bucket, false).await?;
+    let (found, _) = find_version(request, &bucket, version, false).await?;
     let amendment = Amendment::Tags { judged: found.meta.acl, tags: tags.encode().into() };
     let change = Amend { place: place.clone(), version, amendment };
     let changed = request.state.peers.call(place.pg, change).await;

@@ -15,12 +15,13 @@ use stria_meta::Bucket;
 use stria_s3::{
     S3Error,
     request::ListObjectVersions,
-    response::{ListVersionsResult, Owner, VersionRow, list_versions as write_versions},
+    response::{ListVersionsResult, VersionRow, list_versions as write_versions},
 };
 
 use super::{
     Request,
-    list_objects::ask_cores,
+    door::Owners,
+    list_objects::page_of_cores,
     object_meta::{checksum_type, wire_algorithm, wire_class},
 };
 use crate::conn::{
@@ -60,13 +61,12 @@ pub fn parse(text: Option<&str>) -> Result<VersionSelector, S3Error> {
     id.map(|id| VersionSelector::Id(VersionId(id))).ok_or_else(bad)
 }
 
-/// What to look up for this request.
+/// The version of the request.
 ///
 /// # Errors
 /// Of [`parse`].
-pub fn lookup(request: &Request<'_>, bucket: &Bucket, body: bool) -> Result<Lookup, S3Error> {
-    let version = parse(request.version_id()?.as_deref())?;
-    Ok(Lookup { place: request.place(bucket), version, body })
+pub fn wanted(request: &Request<'_>) -> Result<VersionSelector, S3Error> {
+    parse(request.version_id()?.as_deref())
 }
 
 /// Writes `x-amz-version-id`, in a bucket that has or had versions.
@@ -109,20 +109,21 @@ pub async fn list_object_versions(request: &Request<'_>) -> Result<Reply, Failur
         after,
         entries_max: wanted.max_keys,
     };
-    let (entries, more) = entries(request, &bucket, query).await?;
+    let call = |pgs| ListVersions { bucket: bucket.bucket_id(), pgs, query: query.clone() };
+    let (entries, more) = page_of_cores(request, &bucket, wanted.max_keys, call, merge).await?;
     let etags: Vec<String> = entries
         .iter()
         .map(|entry| entry.version.as_ref().map_or(String::new(), |(_, head)| head.etag.to_string()))
         .collect();
     let ids: Vec<String> =
         entries.iter().map(|entry| entry.version.as_ref().map_or(String::new(), id_of)).collect();
-    let owner = request.state.shared.identities.shown_owner(&bucket);
+    let owners = Owners::of(&request.state.shared.identities, &bucket);
     let mut rows = Vec::with_capacity(entries.len());
     let mut prefixes = Vec::new();
     for ((entry, etag), id) in entries.iter().zip(&etags).zip(&ids) {
         let Ok(key) = std::str::from_utf8(&entry.key) else { continue };
         match &entry.version {
-            Some((_, head)) => rows.push(row(key, entry, head, (etag, id), owner)),
+            Some((_, head)) => rows.push(row(key, entry, head, (etag, id), &owners)),
             None => prefixes.push(key),
         }
     }
@@ -151,10 +152,10 @@ fn id_of((id, head): &(VersionId, RowHead)) -> String {
 
 fn row<'r>(
     key: &'r str,
-    entry: &VersionEntry,
+    entry: &'r VersionEntry,
     head: &RowHead,
     (etag, version_id): (&'r str, &'r str),
-    owner: Owner<'r>,
+    owners: &Owners<'r>,
 ) -> VersionRow<'r> {
     VersionRow {
         key,
@@ -168,7 +169,7 @@ fn row<'r>(
             .map(|(algorithm, composite)| (wire_algorithm(algorithm), checksum_type(composite))),
         size_bytes: head.size,
         storage_class: wire_class(head.storage_class),
-        owner,
+        owner: owners.shown(&entry.owner),
     }
 }
 
@@ -184,19 +185,4 @@ async fn null_of(request: &Request<'_>, bucket: &Bucket, key: &str) -> Result<Op
         Err(EngineError::NoSuchVersion) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// One page over all cores that hold PGs of the bucket.
-async fn entries(
-    request: &Request<'_>,
-    bucket: &Bucket,
-    query: VersionQuery,
-) -> Result<(Vec<VersionEntry>, bool), Failure> {
-    if query.entries_max == 0 {
-        return Ok((Vec::new(), false));
-    }
-    let entries_max = query.entries_max;
-    let call = |pgs| ListVersions { bucket: bucket.bucket_id(), pgs, query: query.clone() };
-    let pages = ask_cores(request, bucket, call).await?.into_iter().collect::<Result<_, _>>()?;
-    Ok(merge(pages, entries_max))
 }

@@ -229,15 +229,57 @@ fn events_are_counted_by_kind() {
     }
     delete("/events/never-there").send_to(port).expect(204);
     delete("/events").send_to(port).expect(204);
+    let kinds = ["object_created", "object_deleted", "bucket_created", "bucket_deleted"];
+    assert_eq!(events(&server, kinds), [6, 6, 1, 1]);
+}
+
+#[test]
+fn the_region_is_given_back() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(folder.path(), &["--region", "eu-west-1"]);
+    let port = server.ports.s3;
+    let location = |bucket: &str| {
+        let text = get(&format!("/{bucket}?location")).send_to(port).expect(200).text();
+        let end = text.split_once("</LocationConstraint>").expect("a location").0;
+        end.rsplit('>').next().unwrap_or_default().to_owned()
+    };
+    put("/here", "").send_to(port).expect(200);
+    assert_eq!(location("here"), "eu-west-1");
+    put("/here", "").send_to(port).expect_error(409, "BucketAlreadyOwnedByYou");
+    let constraint = |region: &str| {
+        format!(
+            "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
+        )
+    };
+    put("/there", constraint("eu-central-1")).send_to(port).expect(200);
+    assert_eq!(location("there"), "eu-central-1", "any is taken and given back");
+    assert_eq!(head("/there").send_to(port).expect(200).must("x-amz-bucket-region"), "eu-central-1");
+}
+
+/// How often each kind of event happened.
+fn events<const N: usize>(server: &Server, kinds: [&str; N]) -> [u64; N] {
     let page = admin(server.ports, "/metrics").text();
-    let count = |kind: &str| -> u64 {
+    kinds.map(|kind| {
         let lines = page.lines().filter(|line| {
             line.starts_with("stria_events_total{") && line.contains(&format!("kind=\"{kind}\""))
         });
         lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a number")).sum()
-    };
-    let counts = ["object_created", "object_deleted", "bucket_created", "bucket_deleted"].map(count);
-    assert_eq!(counts, [6, 6, 1, 1], "{page}");
+    })
+}
+
+#[test]
+fn a_list_that_changes_is_an_event() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(folder.path(), &["--bucket-defaults", "classic"]);
+    let port = server.ports.s3;
+    put("/events", "").send_to(port).expect(200);
+    put("/events/k", "x").send_to(port).expect(200);
+    for acl in ["public-read", "public-read", "private"] {
+        put("/events/k?acl", "").with("x-amz-acl", acl).send_to(port).expect(200);
+    }
+    assert_eq!(events(&server, ["object_acl_put"]), [2], "the second time nothing changed");
+    put("/events/k?tagging", "<Tagging><TagSet/></Tagging>").send_to(port).expect(200);
+    assert_eq!(events(&server, ["object_acl_put", "object_tagged", "object_created"]), [2, 1, 1]);
 }
 
 #[test]

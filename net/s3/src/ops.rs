@@ -342,8 +342,8 @@ operations! {
     PutPublicAccessBlock Put Bucket [PublicAccessBlock] [] None IMPLEMENTED;
     DeletePublicAccessBlock Delete Bucket [PublicAccessBlock] [] None IMPLEMENTED;
     GetBucketReplication Get Bucket [Replication] [] None unset(ErrorCode::ReplicationConfigurationNotFoundError);
-    PutBucketReplication Put Bucket [Replication] [] None NOT_YET;
-    DeleteBucketReplication Delete Bucket [Replication] [] None NOT_YET;
+    PutBucketReplication Put Bucket [Replication] [] None IMPLEMENTED;
+    DeleteBucketReplication Delete Bucket [Replication] [] None IMPLEMENTED;
     GetBucketRequestPayment Get Bucket [RequestPayment] [] None document("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>");
     PutBucketRequestPayment Put Bucket [RequestPayment] [] None IMPLEMENTED;
     GetBucketTagging Get Bucket [Tagging] [] None unset(ErrorCode::NoSuchTagSet);
@@ -426,6 +426,6 @@ mod tests {
             let rows = OPERATIONS.iter().filter(|row| want(&row.state));
             rows.map(|row| row.op.name()).collect::<Vec<_>>().join(" ")
         };
-        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects PostObject PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketVersioning PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
+        expect_test::expect!["ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads DeleteObjects PostObject PutBucketAccelerateConfiguration GetBucketAcl PutBucketAcl PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration PutBucketCors DeleteBucketCors PutBucketIntelligentTieringConfiguration DeleteBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle PutBucketLogging PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration PutBucketNotificationConfiguration PutBucketOwnershipControls DeleteBucketOwnershipControls PutPublicAccessBlock DeletePublicAccessBlock PutBucketReplication DeleteBucketReplication PutBucketRequestPayment PutBucketTagging DeleteBucketTagging PutBucketVersioning PutBucketWebsite DeleteBucketWebsite PutObject CopyObject GetObject HeadObject DeleteObject CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts GetObjectAcl PutObjectAcl GetObjectAttributes GetObjectTagging PutObjectTagging DeleteObjectTagging PreflightService PreflightBucket PreflightObject"].assert_eq(&names(|state| *state == State::Implemented));
     }
 }

@@ -159,6 +159,32 @@ pub fn decode_head(bytes: &[u8]) -> Option<RowHead> {
     })
 }
 
+/// The owner a row names, as its stored access control list begins with him; empty when that is the bucket's. Looks no
+/// further than it has to: listings ask this of every row.
+#[must_use]
+pub fn decode_owner(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
+    while let Some((&tag, after_tag)) = rest.split_first() {
+        let Some((length, after_length)) = after_tag.split_first_chunk::<4>() else { break };
+        let Some((value, after)) = after_length.split_at_checked(u32::from_le_bytes(*length) as usize) else {
+            break;
+        };
+        match tag {
+            tag::ACL => return owner_of_acl(value),
+            // What `encode` writes before the list; behind these there is none.
+            tag::CHECKSUM | tag::PARTS | tag::HOME_REGION | tag::TAGS => rest = after,
+            _ => break,
+        }
+    }
+    &[]
+}
+
+/// The owner a stored access control list names: its first line.
+#[must_use]
+pub fn owner_of_acl(acl: &[u8]) -> &[u8] {
+    acl.split(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
 fn u64_at(head: &[u8; HEAD_BYTES], at: usize) -> u64 {
     u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes of a 38-byte head"))
 }
@@ -286,6 +312,19 @@ mod tests {
         let bytes = encode(&meta);
         assert_eq!(decode(&bytes), Some(meta.clone()));
         assert_eq!(decode_head(&bytes).map(|h| (h.size, h.etag)), Some((meta.size, meta.etag)));
+    }
+
+    #[test]
+    fn the_owner_is_the_first_line_of_the_list() {
+        let owned = ObjectMeta { acl: b"owner\nf*"[..].into(), ..sample() };
+        assert_eq!(decode_owner(&encode(&owned)), b"owner");
+        assert_eq!(decode_owner(&encode(&sample())), b"owner");
+        assert_eq!(decode_owner(&encode(&ObjectMeta { acl: Box::default(), ..sample() })), b"");
+        let bytes = encode(&owned);
+        for end in 0..bytes.len() {
+            let found = decode_owner(&bytes[..end]);
+            assert!(found.is_empty() || found == b"owner", "at {end}");
+        }
     }
 
     #[test]

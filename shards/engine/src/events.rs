@@ -52,6 +52,17 @@ pub enum StorageEvent {
         /// Whether it has none now.
         is_removal: bool,
     },
+    /// An object's access control list changed.
+    ObjectAclPut {
+        /// Its bucket.
+        bucket: BucketId,
+        /// Its key.
+        key: Box<[u8]>,
+        /// Its version; `None` is the null version.
+        version_id: Option<u128>,
+        /// When it was sequenced.
+        hlc: Hlc,
+    },
     /// A bucket was made.
     BucketCreated {
         /// The bucket.
@@ -78,6 +89,8 @@ pub enum EventKind {
     ObjectDeleted,
     /// [`StorageEvent::ObjectTagged`].
     ObjectTagged,
+    /// [`StorageEvent::ObjectAclPut`].
+    ObjectAclPut,
     /// [`StorageEvent::BucketCreated`].
     BucketCreated,
     /// [`StorageEvent::BucketDeleted`].
@@ -86,10 +99,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ObjectCreated,
         Self::ObjectDeleted,
         Self::ObjectTagged,
+        Self::ObjectAclPut,
         Self::BucketCreated,
         Self::BucketDeleted,
     ];
@@ -101,6 +115,7 @@ impl EventKind {
             Self::ObjectCreated => "object_created",
             Self::ObjectDeleted => "object_deleted",
             Self::ObjectTagged => "object_tagged",
+            Self::ObjectAclPut => "object_acl_put",
             Self::BucketCreated => "bucket_created",
             Self::BucketDeleted => "bucket_deleted",
         }

@@ -13,7 +13,7 @@ use std::{
 use stria_base::{BucketId, PgId};
 
 use crate::{
-    codec::{RowHead, decode_head},
+    codec::{RowHead, decode_head, decode_owner},
     error::EngineError,
     keys,
 };
@@ -38,6 +38,8 @@ pub struct ListEntry {
     pub key: Box<[u8]>,
     /// What the listing shows of the object.
     pub head: Option<RowHead>,
+    /// Canonical id of whom the object belongs to; empty for the bucket's owner.
+    pub owner: Box<[u8]>,
 }
 
 /// The rows of one PG in key order, from a bound upwards, until the callback breaks.
@@ -94,13 +96,13 @@ pub async fn page(
     while let Some(mut top) = heap.peek_mut() {
         let Reverse((key, index)) = &mut *top;
         let (key, index) = (std::mem::take(key), *index);
-        let head = cursors[index].ready.pop_front().and_then(|entry| entry.head);
+        let taken = cursors[index].ready.pop_front();
         let repeated = out.last().is_some_and(|last| last.key == key);
         if !repeated {
             if out.len() == query.entries_max {
                 return Ok((out, true));
             }
-            out.push(ListEntry { key, head });
+            out.extend(taken.map(|entry| ListEntry { key, ..entry }));
         }
         // The next key takes the place of the one taken: one way down the heap instead of two.
         match next_key(rows, bucket, query, refill, &mut cursors[index]).await? {
@@ -223,12 +225,16 @@ async fn fill_to_next_prefix(
             return ControlFlow::Break(());
         }
         if let Some(end) = common_prefix(key, &query.prefix, &query.delimiter) {
-            ready.push_back(ListEntry { key: key[..end].into(), head: None });
+            ready.push_back(ListEntry { key: key[..end].into(), head: None, owner: Box::default() });
             next = keys::after_prefix(&key[..end]).map(|after| Bound::Included(keys::object(bucket, &after)));
             return ControlFlow::Break(());
         }
         if let Some(head) = decode_head(meta) {
-            ready.push_back(ListEntry { key: key.into(), head: Some(head) });
+            ready.push_back(ListEntry {
+                key: key.into(),
+                head: Some(head),
+                owner: decode_owner(meta).into(),
+            });
         }
         ControlFlow::Continue(())
     });

@@ -3,11 +3,12 @@
 //! Invariant: what is written again is the newest sequenced row, so no write in between is undone; of a key
 //! with versions, the current row and its version row keep the same. Runs on the owner core.
 
+use stria_base::Hlc;
 use stria_env::Env;
 use stria_store::{Change, NewBody};
 
 use crate::{
-    calls::{Amend, Amendment},
+    calls::{Amend, Amendment, Place},
     codec,
     engine::Engine,
     error::EngineError,
@@ -73,16 +74,27 @@ impl<E: Env> Engine<E> {
             }
             let hlc = self.0.store.next_hlc();
             self.0.store.commit(place.pg, changes)?.wait().await?;
-            if matches!(amendment, Amendment::Tags { .. }) {
-                self.emit(EventKind::ObjectTagged, || StorageEvent::ObjectTagged {
-                    bucket: place.bucket,
-                    key: place.key.as_ref().into(),
-                    version_id: wanted.filter(|version| !version.is_null).map(|version| version.id.0),
-                    hlc,
-                    is_removal: meta.tags.is_empty(),
-                });
-            }
+            self.emit_amended(&place, &amendment, wanted, hlc);
             return Ok(meta.version);
+        }
+    }
+
+    fn emit_amended(&self, place: &Place, amendment: &Amendment, version: Option<Version>, hlc: Hlc) {
+        let version_id = version.filter(|version| !version.is_null).map(|version| version.id.0);
+        let (bucket, key) = (place.bucket, || place.key.as_ref().into());
+        match amendment {
+            Amendment::Tags { tags, .. } => self.emit(EventKind::ObjectTagged, || {
+                let is_removal = tags.is_empty();
+                StorageEvent::ObjectTagged { bucket, key: key(), version_id, hlc, is_removal }
+            }),
+            // A list put again as it was is no change to tell of.
+            Amendment::Acl { judged, acl } if judged == acl => {}
+            Amendment::Acl { .. } => self.emit(EventKind::ObjectAclPut, || StorageEvent::ObjectAclPut {
+                bucket,
+                key: key(),
+                version_id,
+                hlc,
+            }),
         }
     }
 }

@@ -14,7 +14,7 @@ use stria_env::Env;
 
 use crate::{
     calls::ListVersions,
-    codec::{RowHead, decode_head},
+    codec::{RowHead, decode_head, decode_owner},
     engine::Engine,
     error::EngineError,
     keys,
@@ -42,6 +42,8 @@ pub struct VersionEntry {
     pub key: Box<[u8]>,
     /// Its place among the versions, and what the listing shows of it.
     pub version: Option<(VersionId, RowHead)>,
+    /// Canonical id of whom the version belongs to; empty for the bucket's owner.
+    pub owner: Box<[u8]>,
     /// Whether it is the newest of its key.
     pub is_latest: bool,
 }
@@ -178,8 +180,16 @@ impl<E: Env> Engine<E> {
                 }
                 let end = common_prefix(&key, &query.prefix, &query.delimiter);
                 let entry = match end {
-                    Some(end) => VersionEntry { key: key[..end].into(), version: None, is_latest: false },
-                    None => VersionEntry { key, version: Some((id, head)), is_latest: false },
+                    Some(end) => VersionEntry {
+                        key: key[..end].into(),
+                        version: None,
+                        owner: Box::default(),
+                        is_latest: false,
+                    },
+                    None => {
+                        let owner = decode_owner(row.meta).into();
+                        VersionEntry { key, version: Some((id, head)), owner, is_latest: false }
+                    }
                 };
                 let after = end.map(|_| keys::after_prefix(&entry.key));
                 if query.is_above(&entry) {

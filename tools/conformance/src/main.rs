@@ -29,7 +29,8 @@ use server::Server;
 
 const HELP: &str = "\
 stria-conformance [--endpoint http://HOST:PORT --access-key KEY --secret-key SECRET] [--region REGION]
-                  [--alt-access-key KEY --alt-secret-key SECRET] [--domain DOMAIN] [--binary PATH]
+                  [--alt-access-key KEY --alt-secret-key SECRET [--alt-email ADDRESS]] [--domain DOMAIN]
+                  [--binary PATH]
                   [--filter AREA|CASE[,...]] [--junit FILE] [--json FILE] [--list]
 Without --endpoint a `stria serve` is started on a temporary directory.
 ";
@@ -39,7 +40,7 @@ macro_rules! files {
 }
 
 fn cases(filters: &[String]) -> Result<Vec<Case>, String> {
-    let files = files!("auth" "batch" "config" "errors" "http" "post" "checksums" "copy" "tagging" "versions" "buckets" "conditionals" "listing" "multipart" "objects" "ranges");
+    let files = files!("acl" "replication" "schema" "auth" "batch" "config" "errors" "http" "post" "checksums" "copy" "tagging" "versions" "buckets" "conditionals" "listing" "multipart" "objects" "ranges");
     let mut all = Vec::new();
     for (name, text) in files {
         all.extend(script::parse(text).map_err(|error| format!("{name}: {error}"))?);

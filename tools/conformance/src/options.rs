@@ -16,6 +16,7 @@ pub struct Options {
     pub region: Option<String>,
     pub alt_access_key: Option<String>,
     pub alt_secret: Option<String>,
+    pub alt_email: Option<String>,
     pub domain: Option<String>,
     /// Areas, or ids, or their beginnings; all when empty.
     pub filters: Vec<String>,
@@ -48,6 +49,7 @@ impl Options {
                 "--region" => options.region = Some(value.clone()),
                 "--alt-access-key" => options.alt_access_key = Some(value.clone()),
                 "--alt-secret-key" => options.alt_secret = Some(value.clone()),
+                "--alt-email" => options.alt_email = Some(value.clone()),
                 "--domain" => options.domain = Some(value.clone()),
                 "--filter" => options.filters.extend(value.split(',').map(str::to_owned)),
                 "--junit" => options.junit = Some(value.into()),
@@ -76,6 +78,7 @@ impl Options {
             secret: self.secret.clone(),
             region: self.region.clone().unwrap_or_else(|| "us-east-1".into()),
             alt: self.alt_access_key.clone().zip(self.alt_secret.clone()),
+            alt_email: self.alt_email.clone(),
             domain: self.domain.clone(),
         }))
     }

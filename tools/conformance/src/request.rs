@@ -5,7 +5,7 @@
 //!
 //! Flags: `@anonymous`, `@alt`, `@key`, `@secret`, `@region`, `@service`, `@skew SECONDS`, `@presign SECONDS`,
 //! `@payload TEXT`, `@chunks BYTES`, `@trailer ALGORITHM`, `@utrailer ALGORITHM`, `@trailervalue TEXT`,
-//! `@after HEADER` (not signed), `@query TEXT` (added behind the signature), `@replace A => B` (in the signed
+//! `@after HEADER` (not signed), `@unsigned NAME` (that header is not signed), `@query TEXT` (added behind the signature), `@replace A => B` (in the signed
 //! head), `@replacebody A => B`, `@nolength`, `@expect`, `@end`, `@raw TEXT`, and those of forms in `form`.
 
 use crate::{
@@ -26,6 +26,7 @@ pub struct Request {
     query: String,
     headers: Vec<(String, String)>,
     after: Vec<String>,
+    unsigned: Vec<String>,
     replaced: Vec<(String, String)>,
     replaced_body: Vec<(String, String)>,
     body: Vec<u8>,
@@ -112,6 +113,7 @@ impl Request {
             "utrailer" => self.trailer = Some((value.into(), false)),
             "trailervalue" => self.trailer_value = Some(value.into()),
             "after" => self.after.push(value.into()),
+            "unsigned" => self.unsigned.push(value.into()),
             "query" => self.added_query = value.into(),
             "replace" => self.replaced.push(pair(value, "=>")?),
             "replacebody" => self.replaced_body.push(pair(value, "=>")?),
@@ -159,6 +161,9 @@ impl Request {
         if let Some(name) = &trailer {
             self.add("x-amz-trailer", name);
         }
+        let is_unsigned = |(name, _): &mut (String, String)| self.unsigned.contains(name);
+        let aside = self.headers.extract_if(.., is_unsigned).map(|(name, value)| format!("{name}: {value}"));
+        self.after.extend(aside);
         let signature = if self.is_anonymous { String::new() } else { self.sign(signer) };
         let body = self.framed(signer, &signature, trailer.as_deref());
         let mark = if self.query.is_empty() && self.added_query.is_empty() { "" } else { "?" };

@@ -65,6 +65,7 @@ fn one(target: &Target, case: &Case, bucket: &str) -> Verdict {
     names.insert("access_key".into(), target.access_key.clone());
     names.insert("region".into(), target.region.clone());
     names.insert("address".into(), target.address.clone());
+    names.insert("alt_email".into(), target.alt_email.clone().unwrap_or_default());
     names.insert("domain".into(), target.domain.clone().unwrap_or_default());
     let mut session = Session { target, connection: None };
     let made = session.send(&["PUT /".into()], &names).map(|(answer, _)| answer.status);

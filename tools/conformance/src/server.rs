@@ -11,9 +11,12 @@ use std::{
 
 use crate::target::Target;
 
-const ACCESS_KEY: &str = "conformance-root";
-const SECRET: &str = "conformance-root-secret";
+/// The operator may use every bucket: no case is asked in his name.
+const OPERATOR: (&str, &str) = ("conformance-operator", "conformance-operator-secret");
+const ACCESS_KEY: &str = "conformance-first";
+const SECRET: &str = "conformance-first-secret";
 const ALT: (&str, &str) = ("conformance-alt", "conformance-alt-secret");
+const ALT_EMAIL: &str = "second@s3.test";
 const DOMAIN: &str = "s3.test";
 const START_S_MAX: u64 = 30;
 
@@ -41,7 +44,7 @@ impl Server {
         let file = data.join("stria.toml");
         let (alt, alt_secret) = ALT;
         let text = format!(
-            "[[identity]]\nname = \"second\"\naccess_key = \"{alt}\"\nsecret_key = \"{alt_secret}\"\naccount = \"222233334444\"\n"
+            "[[identity]]\nname = \"first\"\naccess_key = \"{ACCESS_KEY}\"\nsecret_key = \"{SECRET}\"\naccount = \"111122223333\"\n\n[[identity]]\nname = \"second\"\naccess_key = \"{alt}\"\nsecret_key = \"{alt_secret}\"\naccount = \"222233334444\"\nemail = \"{ALT_EMAIL}\"\n"
         );
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let (port, admin) = (free_port()?, free_port()?);
@@ -50,7 +53,7 @@ impl Server {
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
         command.args(["--cores", "2", "--pin", "false", "--memory", "512M", "--domain", DOMAIN]);
-        command.env("STRIA_ROOT_ACCESS_KEY", ACCESS_KEY).env("STRIA_ROOT_SECRET_KEY", SECRET);
+        command.env("STRIA_ROOT_ACCESS_KEY", OPERATOR.0).env("STRIA_ROOT_SECRET_KEY", OPERATOR.1);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = child.map_err(|error| format!("{}: {error}", binary.display()))?;
         let target = Target {
@@ -59,6 +62,7 @@ impl Server {
             secret: SECRET.into(),
             region: "us-east-1".into(),
             alt: Some((alt.into(), alt_secret.into())),
+            alt_email: Some(ALT_EMAIL.into()),
             domain: Some(DOMAIN.into()),
         };
         let mut server = Self { child, data, target };

@@ -14,6 +14,8 @@ pub struct Target {
     pub region: String,
     /// Access key and secret of a second account.
     pub alt: Option<(String, String)>,
+    /// E-mail address of the second account.
+    pub alt_email: Option<String>,
     /// Base domain of virtual-host style.
     pub domain: Option<String>,
 }
@@ -34,6 +36,7 @@ impl Target {
     pub fn offers(&self, need: &str) -> bool {
         match need {
             "alt" => self.alt.is_some(),
+            "alt-email" => self.alt_email.is_some(),
             "domain" => self.domain.is_some(),
             _ => false,
         }

@@ -16,7 +16,7 @@ type Checked = Result<(), S3Error>;
 
 const RULE_ID_CHARS_MAX: usize = 255;
 
-fn malformed() -> S3Error {
+pub(super) fn malformed() -> S3Error {
     ErrorCode::MalformedXML.into()
 }
 
@@ -24,7 +24,7 @@ fn argument(message: &'static str) -> S3Error {
     S3Error::new(ErrorCode::InvalidArgument, message)
 }
 
-fn request(message: &'static str) -> S3Error {
+pub(super) fn request(message: &'static str) -> S3Error {
     S3Error::new(ErrorCode::InvalidRequest, message)
 }
 
@@ -95,7 +95,7 @@ pub fn cors(document: &mut Element) -> Checked {
     Ok(())
 }
 
-fn check_id(id: Option<&str>, seen: &mut BTreeSet<String>) -> Checked {
+pub(super) fn check_id(id: Option<&str>, seen: &mut BTreeSet<String>) -> Checked {
     let Some(id) = id else { return Ok(()) };
     if id.chars().count() > RULE_ID_CHARS_MAX {
         return Err(argument("ID length should not exceed allowed limit of 255"));

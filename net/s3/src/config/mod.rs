@@ -9,6 +9,7 @@ pub mod acl;
 mod checks;
 pub mod cors;
 mod documents;
+pub mod replication;
 pub mod schema;
 pub mod tags;
 #[cfg(test)]
@@ -152,6 +153,13 @@ pub static KINDS: &[Kind] = &[
         documents::NOTIFICATION,
         checks::notification,
         (Op::PutBucketNotificationConfiguration, Op::GetBucketNotificationConfiguration, None),
+    ),
+    kind(
+        "replication",
+        "ReplicationConfiguration",
+        replication::REPLICATION,
+        replication::check,
+        (Op::PutBucketReplication, Op::GetBucketReplication, Some(Op::DeleteBucketReplication)),
     ),
     by_id(
         kind(

@@ -226,3 +226,81 @@ fn notification_targets_and_filters() {
     assert!(queue(arn, &filter("Prefix")).is_ok());
     assert_eq!(queue(arn, &filter("middle")), Err(ErrorCode::InvalidArgument));
 }
+
+fn replication(rule: &str) -> Result<String, ErrorCode> {
+    replicated("arn:aws:iam::1:role/r", &format!("<Rule>{rule}</Rule>"))
+}
+
+fn replicated(role: &str, rules: &str) -> Result<String, ErrorCode> {
+    let body = format!("<ReplicationConfiguration><Role>{role}</Role>{rules}</ReplicationConfiguration>");
+    code("replication", &body)
+}
+
+const GOES: &str = "<Destination><Bucket>arn:aws:s3:::bkt</Bucket></Destination>";
+const MARKERS: &str = "<DeleteMarkerReplication><Status>Disabled</Status></DeleteMarkerReplication>";
+
+#[test]
+fn replication_rules() {
+    let rule = |more: &str| replication(&format!("<Status>Enabled</Status>{GOES}{more}"));
+    assert!(rule("<Prefix>a</Prefix>").is_ok_and(|stored| stored.contains("<ID>rule-1</ID>")));
+    assert_eq!(rule(""), Err(ErrorCode::MalformedXML));
+    assert!(rule(&format!("<Filter/><Priority>1</Priority>{MARKERS}")).is_ok());
+    assert_eq!(rule(&format!("<Filter/>{MARKERS}")), Err(ErrorCode::InvalidRequest));
+    assert_eq!(rule("<Filter/><Priority>1</Priority>"), Err(ErrorCode::InvalidRequest));
+    assert_eq!(
+        rule(&format!("<Prefix/><Filter/><Priority>1</Priority>{MARKERS}")),
+        Err(ErrorCode::MalformedXML)
+    );
+    let tag = "<Filter><Tag><Key>a</Key><Value>b</Value></Tag></Filter><Priority>1</Priority>";
+    assert!(rule(&format!("{tag}{MARKERS}")).is_ok());
+    assert_eq!(
+        rule(&format!("{tag}{}", MARKERS.replace("Disabled", "Enabled"))),
+        Err(ErrorCode::InvalidRequest)
+    );
+    assert_eq!(replicated("role", "<Rule/>"), Err(ErrorCode::MalformedXML));
+    assert_eq!(
+        replicated("role", &format!("<Rule><Prefix/><Status>Enabled</Status>{GOES}</Rule>")),
+        Err(ErrorCode::InvalidArgument)
+    );
+    let two = |first: &str, second: &str| {
+        let one = |more: &str| format!("<Rule>{more}<Status>Enabled</Status>{GOES}</Rule>");
+        replicated("arn:aws:iam::1:role/r", &(one(first) + &one(second)))
+    };
+    let filtered = |n: u8| format!("<Priority>{n}</Priority><Filter/>{MARKERS}");
+    assert!(two(&filtered(1), &filtered(2)).is_ok());
+    assert_eq!(two(&filtered(1), &filtered(1)), Err(ErrorCode::InvalidRequest));
+    assert_eq!(two(&filtered(1), "<Prefix/>"), Err(ErrorCode::InvalidRequest));
+    assert_eq!(
+        two("<ID>a</ID><Prefix>a</Prefix>", "<ID>a</ID><Prefix>b</Prefix>"),
+        Err(ErrorCode::InvalidArgument)
+    );
+}
+
+#[test]
+fn replication_destinations() {
+    let to = |destination: &str| {
+        let destination = format!("<Destination>{destination}</Destination>");
+        replication(&format!("<Prefix/><Status>Enabled</Status>{destination}"))
+    };
+    let bucket = "<Bucket>arn:aws:s3:::bkt</Bucket>";
+    assert!(to(&format!("{bucket}<StorageClass>GLACIER</StorageClass>")).is_ok());
+    assert_eq!(to(&format!("{bucket}<StorageClass>COLD</StorageClass>")), Err(ErrorCode::MalformedXML));
+    assert_eq!(to("<Bucket>bkt</Bucket>"), Err(ErrorCode::InvalidArgument));
+    let owner = "<AccessControlTranslation><Owner>Destination</Owner></AccessControlTranslation>";
+    assert_eq!(to(&format!("{bucket}{owner}")), Err(ErrorCode::InvalidRequest));
+    assert!(to(&format!("{bucket}{owner}<Account>111122223333</Account>")).is_ok());
+    assert_eq!(to(&format!("{bucket}<Account>me</Account>")), Err(ErrorCode::InvalidArgument));
+    let in_time = |minutes: u8, more: &str| {
+        let time = format!(
+            "<ReplicationTime><Status>Enabled</Status><Time><Minutes>{minutes}</Minutes></Time></ReplicationTime>"
+        );
+        to(&format!("{bucket}{time}{more}"))
+    };
+    let metrics =
+        "<Metrics><Status>Enabled</Status><EventThreshold><Minutes>15</Minutes></EventThreshold></Metrics>";
+    assert!(in_time(15, metrics).is_ok());
+    assert_eq!(in_time(15, ""), Err(ErrorCode::InvalidRequest));
+    assert_eq!(in_time(10, metrics), Err(ErrorCode::MalformedXML));
+    let key = "<EncryptionConfiguration><ReplicaKmsKeyID>k</ReplicaKmsKeyID></EncryptionConfiguration>";
+    assert_eq!(to(&format!("{bucket}{key}")), Err(ErrorCode::InvalidRequest));
+}

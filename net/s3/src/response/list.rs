@@ -167,7 +167,9 @@ pub struct UploadEntry<'a> {
     pub key: &'a str,
     /// The upload.
     pub upload_id: &'a str,
-    /// Who started it, and owns it.
+    /// Who started it.
+    pub initiator: Owner<'a>,
+    /// To whom the object will belong.
     pub owner: Owner<'a>,
     /// Its storage class.
     pub storage_class: StorageClass,
@@ -223,7 +225,7 @@ pub fn list_uploads(out: &mut Vec<u8>, result: &ListUploadsResult<'_>) {
         xml.open("Upload");
         key_text(&mut xml, "Key", upload.key, url);
         xml.text("UploadId", upload.upload_id);
-        upload.owner.write("Initiator", &mut xml);
+        upload.initiator.write("Initiator", &mut xml);
         upload.owner.write("Owner", &mut xml);
         xml.text("StorageClass", upload.storage_class.name());
         xml.time("Initiated", upload.initiated_unix_ms);

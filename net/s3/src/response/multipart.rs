@@ -80,7 +80,9 @@ pub struct ListPartsResult<'a> {
     pub max_parts: usize,
     /// As sent.
     pub encode_url: bool,
-    /// Who started the upload, and owns it.
+    /// Who started the upload.
+    pub initiator: Owner<'a>,
+    /// To whom the object will belong.
     pub owner: Owner<'a>,
     /// The upload's storage class.
     pub storage_class: StorageClass,
@@ -97,7 +99,7 @@ pub fn list_parts(out: &mut Vec<u8>, result: &ListPartsResult<'_>) {
     xml.text("Bucket", result.bucket);
     key_text(&mut xml, "Key", result.key, result.encode_url);
     xml.text("UploadId", result.upload_id);
-    result.owner.write("Initiator", &mut xml);
+    result.initiator.write("Initiator", &mut xml);
     result.owner.write("Owner", &mut xml);
     xml.text("StorageClass", result.storage_class.name());
     xml.number("PartNumberMarker", u64::from(result.part_number_marker));

@@ -197,6 +197,7 @@ fn uploads() {
     let uploads = [UploadEntry {
         key: "k",
         upload_id: "u1",
+        initiator: OWNER,
         owner: OWNER,
         storage_class: StorageClass::Standard,
         initiated_unix_ms: TIME,
@@ -265,6 +266,7 @@ fn parts() {
         next_part_number_marker: None,
         max_parts: 1000,
         encode_url: false,
+        initiator: OWNER,
         owner: OWNER,
         storage_class: StorageClass::Standard,
         checksum: Some((Algorithm::Crc32, ChecksumType::Composite)),
