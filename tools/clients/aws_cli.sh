@@ -1,10 +1,12 @@
 #!/bin/sh
 # The aws cli: a large file in parts, many small files both ways, presigned URLs.
 . "$(dirname "$0")/common.sh"
-bucket=aws-cli
+bucket=${STRIA_CLIENTS_NAME:-aws-cli}
 # Without it, presigned URLs of us-east-1 still come with signatures of version 2.
 export AWS_CONFIG_FILE="$dir/aws-config"
 printf '[default]\ns3 =\n    signature_version = s3v4\n' >"$AWS_CONFIG_FILE"
+# As `aws-cli-v2` it is the aws of Debian, which is version 2.
+[ "${STRIA_CLIENTS_NAME:-}" = aws-cli-v2 ] && STRIA_CLIENTS_BIN=/usr/bin
 aws() { "$STRIA_CLIENTS_BIN/aws" --endpoint-url "$STRIA_ENDPOINT" "$@"; }
 
 large_mib=1024

@@ -28,7 +28,7 @@ cargo xtask COMMAND
                      [--write]
   loom [NAME]        every interleaving of what cores share, then planted wrong orderings: each has to be seen
   tidy               house rules: headers, lengths, floors, documents that name code
-  clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick]
+  clients            real S3 clients against a server: [NAME...] [--binary PATH] [--quick] [--write]
   conformance        the documented rules of S3 [--endpoint URL --access-key K --secret-key S] [--filter AREA|CASE]
                      [--junit FILE] [--json FILE] [--binary PATH] [--list]
   mutate-s3 [NAME]   breaks rules of S3 in the server, one at a time: the conformance suite has to see each
