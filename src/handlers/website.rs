@@ -158,8 +158,8 @@ fn error_page(request: &Request<'_>, error: &S3Error, second: Option<&S3Error>) 
     let page = ErrorPage { error, second, request_id: to.request_id, host_id: &to.state.shared.host_id };
     error_page_html(&mut html, &page);
     to.bytes(error.status(), Some("text/html; charset=utf-8"), html.into(), |out| {
-        out.constant("x-amz-error-code", error.code.name());
-        out.constant("x-amz-error-message", error.message());
+        field(out, "x-amz-error-code", error.code.name().as_bytes());
+        field(out, "x-amz-error-message", error.message().as_bytes());
         for line in &error.headers {
             field(out, line.name, &line.value);
         }

@@ -86,7 +86,7 @@ impl Website {
         (!is_directory).then(|| format!("{}/{}", visit.key, self.index()))
     }
 
-    /// Where a visit is sent that left its last slash out.
+    /// Where a visit is sent that left its last slash out, so that it has an [`Self::index_below`].
     #[must_use]
     pub fn with_slash(&self, visit: &Visit<'_>) -> Redirect {
         let mut location = b"/".to_vec();
@@ -152,6 +152,8 @@ fn literal(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use stria_http::response::FieldValue;
 
     const RULES: &str = "<IndexDocument><Suffix>index.html</Suffix></IndexDocument><RoutingRules>\
         <RoutingRule><Condition><KeyPrefixEquals>old/</KeyPrefixEquals></Condition>\
@@ -194,6 +196,34 @@ mod tests {
         assert_eq!(website.index_below(&visit("a/")), None);
         assert_eq!(website.with_slash(&visit("a b")).location, b"/a%20b/");
         assert_eq!(website.with_slash(&visit("/evil.example")).location, b"/%2Fevil.example/");
+    }
+
+    proptest! {
+        #[test]
+        fn locations_can_stand_in_a_header(
+            key in proptest::collection::vec(any::<char>(), 0..20),
+            text in proptest::collection::vec(any::<char>(), 0..20),
+        ) {
+            let (key, text): (String, String) = (key.into_iter().collect(), text.into_iter().collect());
+            let leaf = |name: &str, text: &str| Element {
+                name: name.to_owned(),
+                text: text.to_owned(),
+                children: Vec::new(),
+            };
+            let of = |name: &str, children| Element { name: name.to_owned(), text: String::new(), children };
+            for replaced in ["ReplaceKeyWith", "ReplaceKeyPrefixWith", "HostName"] {
+                let redirect = of("Redirect", vec![leaf(replaced, &text)]);
+                let rules = of("RoutingRules", vec![of("RoutingRule", vec![redirect])]);
+                let website = Website(of("WebsiteConfiguration", vec![rules]));
+                let found = website.redirect(&visit(&key), None).expect("a rule for all");
+                prop_assert!(FieldValue::new(&found.location).is_ok());
+                prop_assert!(found.location.starts_with(b"http://"));
+                if website.index_below(&visit(&key)).is_some() {
+                    let found = website.with_slash(&visit(&key)).location;
+                    prop_assert!(FieldValue::new(&found).is_ok() && !found.starts_with(b"//"));
+                }
+            }
+        }
     }
 
     #[test]
