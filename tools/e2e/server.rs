@@ -3,7 +3,7 @@
 //! Invariant: no process and no directory outlives the test run, whatever ends it.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -67,15 +67,23 @@ pub fn command(ports: Ports, data: &Path) -> Command {
     command
 }
 
-fn wait_ready(port: u16, mut ended: impl FnMut() -> Option<String>) {
+/// Waits until both ports answer. The admin port does when signals are heeded, so a test may stop it at once.
+fn wait_ready(ports: Ports, mut ended: impl FnMut() -> Option<String>) {
     let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while TcpStream::connect(("127.0.0.1", ports.s3)).is_err() || !is_healthy(ports.admin) {
         if let Some(why) = ended() {
             panic!("the server ended at its start: {why}");
         }
         assert!(Instant::now() < deadline, "the server was not ready within {START_SECONDS_MAX} s");
         sleep(Duration::from_millis(20));
     }
+}
+
+fn is_healthy(admin: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", admin)) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(START_SECONDS_MAX)));
+    let asked = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    asked.is_ok() && stream.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0)
 }
 
 /// The port of the server all tests share that do not stop it.
@@ -95,7 +103,7 @@ pub fn shared() -> u16 {
                 shell.env(name, value.expect("set, not removed"));
             }
             let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh");
-            wait_ready(ports.s3, || None);
+            wait_ready(ports, || None);
             (ports.s3, shell)
         })
         .0
@@ -128,9 +136,7 @@ impl Server {
         let child = command(ports, data).args(flags).stderr(Stdio::null()).spawn().expect("the server");
         let mut server = Self { ports, data: data.to_owned(), child };
         let child = &mut server.child;
-        for port in [ports.admin, ports.s3] {
-            wait_ready(port, || child.try_wait().expect("a child").map(|status| status.to_string()));
-        }
+        wait_ready(ports, || child.try_wait().expect("a child").map(|status| status.to_string()));
         server
     }
 
