@@ -105,18 +105,41 @@ fn builds(base: &Path) -> bool {
     quiet(build.args(["build", "--package", "stria"]))
 }
 
-/// Whether the suite passes of the server built last.
-fn asks(suite: &Path, filter: &[&str]) -> bool {
-    quiet(Command::new(suite).arg("--binary").arg(target().join("mutants/debug/stria")).args(filter))
+/// The cases that the server built last fails. `None` when the suite did not come to a verdict.
+fn failures(suite: &Path, filter: &[&str]) -> Option<Vec<String>> {
+    let mut asked = Command::new(suite);
+    asked.arg("--binary").arg(target().join("mutants/debug/stria")).args(filter).stderr(Stdio::null());
+    let said = asked.output().ok()?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    let named = text.lines().filter_map(|line| line.strip_prefix("FAILED ")?.split_once(':'));
+    let failed: Vec<String> = named.map(|(id, _)| id.to_owned()).collect();
+    (said.status.success() == failed.is_empty()).then_some(failed)
 }
 
 /// A suite that fails of the unbroken server would catch every mutant and prove nothing.
 fn is_sound(base: &Path, suite: &Path) -> bool {
-    let sound = builds(base) && asks(suite, &[]);
+    let sound = builds(base) && failures(suite, &[]).is_some_and(|failed| failed.is_empty());
     if !sound {
         eprintln!("the suite fails of the server as it is, or that does not build");
     }
     sound
+}
+
+/// What the suite makes of the server built last, which breaks a rule of these areas.
+fn verdict(suite: &Path, areas: &str) -> String {
+    let told = |word: &str, failed: &[String]| match failed {
+        [one] => format!("{word} by {one}"),
+        [first, more @ ..] => format!("{word} by {first} and {} more", more.len()),
+        [] => "SURVIVED".to_owned(),
+    };
+    match failures(suite, &["--filter", areas]) {
+        None => "no verdict of the suite".to_owned(),
+        Some(failed) if !failed.is_empty() => told("caught", &failed),
+        Some(_) => match failures(suite, &[]) {
+            None => "no verdict of the suite".to_owned(),
+            Some(failed) => told("caught elsewhere", &failed),
+        },
+    }
 }
 
 fn judge(base: &Path, suite: &Path, mutant: &Mutant) -> String {
@@ -128,16 +151,6 @@ fn judge(base: &Path, suite: &Path, mutant: &Mutant) -> String {
     if fs::write(&path, text.replace(&mutant.from, &mutant.to)).is_err() {
         return "cannot be written".into();
     }
-    let verdict = if builds(base) {
-        if !asks(suite, &["--filter", &mutant.areas]) {
-            "caught".to_owned()
-        } else if !asks(suite, &[]) {
-            "caught elsewhere".to_owned()
-        } else {
-            "SURVIVED".to_owned()
-        }
-    } else {
-        "does not build".to_owned()
-    };
+    let verdict = if builds(base) { verdict(suite, &mutant.areas) } else { "does not build".to_owned() };
     if fs::write(&path, text).is_err() { "cannot be put back".into() } else { verdict }
 }
