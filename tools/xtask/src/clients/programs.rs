@@ -134,19 +134,28 @@ impl Places {
         Ok(Command::new(binary))
     }
 
-    /// Installs a Go tool at its pinned version, unless that one is there.
+    /// Builds a Go tool at its pinned version, unless that one is there.
     fn go_tool(&self, name: &str) -> Result<(), &'static str> {
-        let pin = go_pin(name).ok_or("not in go-tools.txt")?;
-        let mark = self.tools().join(format!("{name}.pin"));
-        if self.tools().join(name).exists() && std::fs::read_to_string(&mark).is_ok_and(|have| have == pin) {
+        let (module, folder) = go_pin(name).ok_or("not in go-tools.txt")?;
+        let (binary, mark) = (self.tools().join(name), self.tools().join(format!("{name}.pin")));
+        if binary.exists() && std::fs::read_to_string(&mark).is_ok_and(|have| have == module) {
             return Ok(());
         }
-        let mut install = self.go_command()?;
-        // Outside of every module, and with no flags of the user's that fit only inside one.
-        install.current_dir(&self.folder).env("GOFLAGS", "-mod=mod").env("GOBIN", self.tools());
-        install.args(["install", "-modcacherw", &pin]).stdout(Stdio::null());
-        if !succeeds(&mut install) || std::fs::write(mark, pin).is_err() {
-            return Err("the Go module proxy does not have it, or it could not be built");
+        let mut download = self.go_command()?;
+        download.current_dir(&self.folder).args(["mod", "download", "-modcacherw", "-json", &module]);
+        let source: Option<serde_json::Value> =
+            output(&mut download).and_then(|text| serde_json::from_str(&text).ok());
+        let source = source
+            .as_ref()
+            .and_then(|found| found["Dir"].as_str())
+            .ok_or("the Go module proxy refuses it")?;
+        // In its own module, with the versions its authors chose; `go install` would want the list of all versions as well,
+        // which the proxy refuses for some.
+        let mut build = self.go_command()?;
+        build.current_dir(source).args(["build", "-mod=readonly", "-modcacherw", "-buildvcs=false", "-o"]);
+        build.arg(&binary).arg(folder);
+        if !succeeds(&mut build) || std::fs::write(mark, module).is_err() {
+            return Err("could not be built");
         }
         Ok(())
     }
@@ -195,11 +204,14 @@ impl Places {
     }
 }
 
-/// `MODULE@VERSION` of a Go tool: the line of go-tools.txt that starts with its name.
-fn go_pin(name: &str) -> Option<String> {
+/// `MODULE@VERSION` of a Go tool and the folder of its command: the line of go-tools.txt that starts with its name.
+fn go_pin(name: &str) -> Option<(String, String)> {
     let pins = std::fs::read_to_string(top().join("tools/clients/go-tools.txt")).ok()?;
-    let mut lines = pins.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(tool, _)| *tool == name).map(|(_, pin)| pin.trim().to_owned())
+    let mut lines = pins.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.find_map(|line| match line[..] {
+        [tool, module, folder] if tool == name => Some((module.to_owned(), folder.to_owned())),
+        _ => None,
+    })
 }
 
 /// Whether a package of Debian's archive is there, or could be installed.
