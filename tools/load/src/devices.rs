@@ -71,13 +71,18 @@ fn run_in(options: &Options, home: &Path) -> io::Result<bool> {
 }
 
 /// A loop device and the file behind it.
-struct Loop {
-    path: PathBuf,
+pub struct Loop {
+    /// Of the device.
+    pub path: PathBuf,
     file: PathBuf,
 }
 
 impl Loop {
-    fn new(home: &Path, name: &str, bytes: u64, sector_bytes: u32) -> io::Result<Self> {
+    /// A new one of `bytes`, its file in `home`.
+    ///
+    /// # Errors
+    /// When the machine gives none: the message says why.
+    pub fn new(home: &Path, name: &str, bytes: u64, sector_bytes: u32) -> io::Result<Self> {
         let file = home.join(format!("device-{name}"));
         let _ = std::fs::remove_file(&file);
         File::create(&file)?.set_len(bytes)?;

@@ -1,11 +1,13 @@
 //! Judges the server as a whole from outside: `crash` kills it under load and audits, `restart` times
-//! replay, `limits` looks at memory and connections, `devices` runs on block devices, `fault-disk` on a disk that fails. Started by `cargo xtask`.
+//! replay, `limits` looks at memory and connections, `devices` runs on block devices, `churn` overwrites a
+//! full store, `fault-disk` on a disk that fails. Started by `cargo xtask`.
 //!
 //! Invariant: exits 0 only when the demand held. Deliberately absent: every crate of the server but the
 //! signer.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a tool is no data core")]
 
+mod churn;
 mod client;
 mod crash;
 mod devices;
@@ -35,6 +37,8 @@ stria-load COMMAND [--binary PATH] [--data DIR] [--seed S]
                       fill with objects of 1 KiB, time restarts from the log and from runs
   scale --objects N [--object-bytes B] [--memory SIZE] [--index-memory SIZE]
                       starts and CPU per operation of a store filled before by examples/fill.rs, its directory --data
+  churn [--seconds N] [--rate OPS]
+                      overwrites and deletions at 80 % full: space, bytes written, latency while it cleans
   limits              memory under load, and 10,000 idle connections
   fault-disk          a disk that fails under the server: errors, short transfers, slowness, no space, gone
   devices             a store on loop devices: kills, and every device that has to be refused
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match command.as_str() {
+        "churn" => churn::run(&options),
         "crash" => crash::run(&options),
         "restart" => restart::run(&options),
         "index" => index::run(&options),

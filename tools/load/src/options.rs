@@ -21,6 +21,10 @@ pub struct Options {
     pub index_memory: Option<String>,
     /// Kills of a crash run.
     pub kills: u64,
+    /// How long a churn run goes on.
+    pub seconds: u64,
+    /// Requests a second of it.
+    pub rate: u64,
     /// What chance depends on.
     pub seed: u64,
     /// Folder for stores and ledgers.
@@ -41,6 +45,8 @@ impl Options {
             memory: "8G".to_owned(),
             index_memory: None,
             kills: 20,
+            seconds: 1800,
+            rate: 100,
             seed,
             data: std::env::temp_dir().join("stria-load"),
         };
@@ -56,6 +62,8 @@ impl Options {
                 "--objects" => options.objects = number()?,
                 "--data" => options.data = value.into(),
                 "--kills" => options.kills = number()?,
+                "--seconds" => options.seconds = number()?,
+                "--rate" => options.rate = number()?,
                 "--seed" => options.seed = number()?,
                 other => return Err(format!("unknown option {other}")),
             }
