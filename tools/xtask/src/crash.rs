@@ -1,4 +1,4 @@
-//! `cargo xtask crash`, `restart`, `limits` and `devices`: the server judged from outside by `tools/load`.
+//! `cargo xtask crash`, `restart`, `limits`, `churn`, `devices` and `fault-disk`: the server judged from outside by `tools/load`.
 //!
 //! Invariant: passes only when `stria-load` says so about the program it was given, or about one built just
 //! now from this checkout.

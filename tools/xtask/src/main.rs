@@ -35,6 +35,7 @@ cargo xtask COMMAND
   crash              kill the server under load, restart, audit what it acknowledged
                      [--kills N] [--binary PATH] [--seed S] [--data DIR]
   restart            time the replay of 1 GiB of log [--binary PATH] (meaningful for a release build)
+  churn              overwrites and deletions at 80 % full, for 30 minutes [--seconds N] [--rate OPS]
   limits             memory under load, 10,000 idle connections [--binary PATH]
   fault-disk         a disk that fails under a server [--binary PATH] [--seed S] (needs FUSE)
   devices            a store on loop devices: kills, devices that must be refused [--binary PATH] (needs root)
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         "clients" => clients::run(rest),
         "conformance" => conformance::run(rest),
         "mutate-s3" => conformance::mutate(rest),
-        "crash" | "restart" | "limits" | "devices" | "fault-disk" => crash::run(command, rest),
+        "crash" | "restart" | "limits" | "devices" | "churn" | "fault-disk" => crash::run(command, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
