@@ -68,6 +68,23 @@ fn put(machine: &Machine, node: &Node, pg: u16, key: &'static [u8], number: u64)
     })
 }
 
+/// Puts a row into PG 0 whose body, `number`, lies in extents; the key is the number.
+fn put_large(machine: &Machine, node: &Node, number: u64) -> Result<(), StoreError> {
+    let (store, volumes, env) = (node.stores[0].clone(), node.volumes[0].clone(), node.envs[0].clone());
+    run(machine, async move {
+        let mut writer = BodyWriter::new(volumes, DataId(u128::from(number)), Some(500_000));
+        writer.give(store.allocate(500_000).await?.extents);
+        let mut buf = env.buf(500_000).expect("none is refused");
+        fill_body(number, 0, &mut buf);
+        writer.push(buf).await?;
+        let (body, _) = writer.finish().await.map_err(|(error, _)| error)?;
+        let key = number.to_be_bytes();
+        let put =
+            Change::Put { key: key.into(), meta: Box::default(), body: NewBody::Extents(Box::new(body)) };
+        store.commit(PgId(0), vec![put])?.wait().await.map(drop)
+    })
+}
+
 fn is_there(node: &Node, pg: u16, key: &[u8]) -> bool {
     node.store_of(PgId(pg)).row(PgId(pg), key, |row| row.is_some())
 }
@@ -79,20 +96,8 @@ fn a_full_volume_opens_again_and_again_with_its_bodies() {
     let mut node = up(&machine, 1);
     let mut written = 0u64;
     loop {
-        let (store, volumes, env) = (node.stores[0].clone(), node.volumes[0].clone(), node.envs[0].clone());
         let number = written + 1;
-        let done = run(&machine, async move {
-            let mut writer = BodyWriter::new(volumes, DataId(u128::from(number)), Some(500_000));
-            writer.give(store.allocate(500_000).await?.extents);
-            let mut buf = env.buf(500_000).expect("none is refused");
-            fill_body(number, 0, &mut buf);
-            writer.push(buf).await?;
-            let (body, _) = writer.finish().await.map_err(|(error, _)| error)?;
-            let key = number.to_be_bytes();
-            let put =
-                Change::Put { key: key.into(), meta: Box::default(), body: NewBody::Extents(Box::new(body)) };
-            store.commit(PgId(0), vec![put])?.wait().await.map(drop)
-        });
+        let done = put_large(&machine, &node, number);
         match done {
             Ok(()) => written += 1,
             Err(StoreError::Full) => break,
@@ -372,4 +377,51 @@ fn runs_keep_their_space_while_a_key_is_looked_up() {
     }
     assert!(looked_up.get().expect("every lookup succeeds") > 100, "{looked_up:?}");
     machine.world.kill_all();
+}
+
+/// Every block of a run is verified, also behind the first piece that is read.
+#[test]
+fn rot_far_inside_a_run_is_found() {
+    let machine = machine(100);
+    let node = up(&machine, 1);
+    for number in 0..2_000u64 {
+        let put =
+            |key: Vec<u8>| Change::Put { key: key.into(), meta: Box::from([7; 300]), body: NewBody::None };
+        let (store, key) = (node.stores[0].clone(), format!("key {number:06}").into_bytes());
+        run(&machine, async move { store.commit(PgId(0), vec![put(key)])?.wait().await.map(drop) })
+            .expect("no faults");
+    }
+    let store = node.stores[0].clone();
+    run(&machine, async move { store.checkpoint().await }).expect("no faults");
+    let (_, runs) = node.stores[0].checkpoint_extents();
+    let (_, extent) = runs.iter().find(|(pg, _)| *pg == PgId(0)).expect("PG 0 has a run");
+    assert!(extent.bytes > 600_000, "{} bytes are more than one read", extent.bytes);
+    let at = extent.offset + u64::from(extent.bytes) * 3 / 4;
+    let byte = machine.disks[0].peek(at, 1)[0];
+    machine.disks[0].poke(at, &[byte ^ 1]);
+    let store = node.stores[0].clone();
+    run(&machine, async move { store.scrub_light().await }).expect("the pass ends");
+    let found: Vec<_> = node.stores[0].damage().iter().map(|damage| damage.kind).collect();
+    assert_eq!(found, [stria_store::DamageKind::Run]);
+}
+
+/// What was freed or taken while space was compared with rows is no damage.
+#[test]
+fn space_that_changes_hands_during_a_check_is_no_damage() {
+    let machine = machine(100);
+    let node = up(&machine, 1);
+    (1..4).for_each(|number| put_large(&machine, &node, number).expect("there is room"));
+    let (store, window) = (node.stores[0].clone(), node.stores[0].space_windows()[0]);
+    store.begin_space_check(window);
+    let looking = store.clone();
+    let named = run(&machine, async move { looking.named_space(window).await }).expect("no faults");
+    let deleting = store.clone();
+    run(&machine, async move {
+        let delete = Change::Delete { key: 1u64.to_be_bytes().into() };
+        deleting.commit(PgId(0), vec![delete])?.wait().await.map(drop)
+    })
+    .expect("no faults");
+    put_large(&machine, &node, 4).expect("there is room");
+    store.end_space_check(window, vec![named]);
+    assert_eq!(store.damage(), []);
 }
