@@ -415,13 +415,13 @@ fn space_that_changes_hands_during_a_check_is_no_damage() {
     store.begin_space_check(window);
     let looking = store.clone();
     let named = run(&machine, async move { looking.named_space(window).await }).expect("no faults");
+    put_large(&machine, &node, 4).expect("there is room");
     let deleting = store.clone();
     run(&machine, async move {
         let delete = Change::Delete { key: 1u64.to_be_bytes().into() };
         deleting.commit(PgId(0), vec![delete])?.wait().await.map(drop)
     })
     .expect("no faults");
-    put_large(&machine, &node, 4).expect("there is room");
     store.end_space_check(window, vec![named]);
     assert_eq!(store.damage(), []);
 }
