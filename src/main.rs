@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("serve", flags)) => configured(flags).and_then(|config| {
             start_log(config.log_level);
+            abort_on_panic();
             serve::serve(config, &mut show).map_err(|error| error.to_string())
         }),
         Some(("info", flags)) => configured(flags).and_then(|config| {
@@ -61,6 +62,16 @@ fn start_log(level: LogLevel) {
         LogLevel::Debug => tracing::Level::DEBUG,
     };
     tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr).init();
+}
+
+/// A core that panics takes the server along, and the next start recovers: others would wait for its answers for
+/// ever. Release builds abort anyway; this is for the others, which tests run.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 fn options(markdown: bool) {
