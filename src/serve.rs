@@ -19,7 +19,7 @@ use tokio::sync::mpsc as control_queue;
 
 use crate::{
     admin::About,
-    config::{Config, IoBackend, print_size},
+    config::{Config, IoBackend, print_size, table::DAY_SECONDS},
     control::{CONTROL_QUEUE, Control, Cores},
     core_loop::{self, MemoryShares, Ready, Start},
     datadir::{self, Credentials, DataDir, DataDirError, STORE_FORMAT, StoreRecord, VolumeRecord},
@@ -500,6 +500,12 @@ fn banner(
             print_size(bytes),
             ns / 1_000_000
         ));
+    }
+    if config.ssec_over_http {
+        print("  note        ssec-over-http has no effect yet: SSE-C answers 501");
+    }
+    if config.lifecycle_day_s != DAY_SECONDS {
+        print("  note        lifecycle-day-seconds has no effect yet: lifecycle rules are kept and not run");
     }
     if let Some(note) = backend_note {
         print(&format!("  note        io_uring is not used: {note}"));

@@ -11,7 +11,8 @@ pub fn markdown() -> String {
          Every option is a flag (`--name VALUE`), an environment variable and a key of the TOML file given by\n\
          `--config FILE` (or `STRIA_CONFIG`). A flag wins over the environment, the environment over the file.\n\
          Sizes take K, M, G or T (binary), times s, m, h or d. Options of scope *store* are fixed when the store is made; all others\n\
-         are read at start.\n\n\
+         are read at start. In the file `_` may stand for `-`, the names of S3 may stand in a table `[s3]` (`s3.region`), and\n\
+         `[lifecycle]` `day_seconds` is `lifecycle-day-seconds`.\n\n\
          | option | environment | value | default | scope | meaning |\n|---|---|---|---|---|---|\n",
     );
     for option in OPTIONS {

@@ -127,6 +127,10 @@ pub struct Config {
     pub buckets_closed: bool,
     /// Whether owners are named.
     pub owner_display_name: bool,
+    /// Whether keys of SSE-C are taken over plain HTTP. Nothing reads it before there is SSE-C.
+    pub ssec_over_http: bool,
+    /// Length of a day of lifecycle rules, seconds. Nothing reads it before they are run.
+    pub lifecycle_day_s: u32,
     /// Base domains of virtual-host style requests.
     pub domains: Vec<String>,
     /// Base domains of websites; none is also in `domains`.

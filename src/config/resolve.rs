@@ -165,13 +165,14 @@ fn from_file(path: PathBuf) -> Result<(Values, Vec<IdentityConfig>), ConfigError
         Err(error) => return Err(ConfigError::Syntax { path, error: Box::new(error) }),
     };
     let (mut values, mut identities) = (Values::new(), Vec::new());
-    for (key, value) in table {
+    for (key, value) in flattened(table) {
         if key == "identity" {
             identities = identity::parse(&path, value)?;
             continue;
         }
-        let Some(option) = OPTIONS.iter().find(|option| option.name == key) else {
-            let nearest = nearest(&key);
+        let name = option_name(&key);
+        let Some(option) = OPTIONS.iter().find(|option| option.name == name) else {
+            let nearest = nearest(&name);
             return Err(ConfigError::Unknown { key, nearest });
         };
         let texts = match value {
@@ -181,6 +182,21 @@ fn from_file(path: PathBuf) -> Result<(Values, Vec<IdentityConfig>), ConfigError
         values.insert(option.name, Raw { values: texts, source: path.display().to_string() });
     }
     Ok((values, identities))
+}
+
+/// Keys with the tables they stand in: `s3.region`.
+fn flattened(table: toml::Table) -> impl Iterator<Item = (String, toml::Value)> {
+    table.into_iter().flat_map(|(key, value)| match value {
+        toml::Value::Table(inner) if key != "identity" => {
+            inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)).collect()
+        }
+        value => vec![(key, value)],
+    })
+}
+
+/// The option a key of the file means: `_` stands for `-`, and the table `s3` for nothing.
+fn option_name(key: &str) -> String {
+    key.strip_prefix("s3.").unwrap_or(key).replace(['_', '.'], "-")
 }
 
 fn plain(value: &toml::Value) -> String {
@@ -345,6 +361,8 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         region: read.text("region").expect("it has a default").0,
         buckets_closed: read.choice("bucket-defaults")? != Some(1),
         owner_display_name: read.bool("owner-display-name")?,
+        ssec_over_http: read.bool("ssec-over-http")?,
+        lifecycle_day_s: read.count("lifecycle-day-seconds")? as u32,
         domains: read.many("domain"),
         website_domains: website_domains(&read)?,
         root_access_key,

@@ -1,6 +1,9 @@
 //! The option table. Adding a row here adds the flag, the environment variable, the file key, its line
 //! of `--help` and of docs/config.md.
 
+/// A real day.
+pub const DAY_SECONDS: u32 = 86_400;
+
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -217,6 +220,20 @@ pub const OPTIONS: &[OptionRow] = &[
         Kind::Bool,
         "true",
         "Name owners beside their ids; S3 itself stopped doing so in November 2025, older clients ask for it",
+    ),
+    row(
+        "ssec-over-http",
+        "BOOL",
+        Kind::Bool,
+        "false",
+        "Take keys of SSE-C over plain HTTP, as software in closed networks wants it; S3 refuses them. Without effect until there is SSE-C: its headers answer 501",
+    ),
+    row(
+        "lifecycle-day-seconds",
+        "N",
+        Kind::Count { min: 1, max: DAY_SECONDS as u64 },
+        "86400",
+        "Length of a day of lifecycle rules, for trials; headers keep real days. Without effect until lifecycle rules are run",
     ),
     row(
         "domain",

@@ -56,6 +56,27 @@ fn a_misspelt_key_of_the_file_names_the_nearest_option() {
 }
 
 #[test]
+fn keys_of_the_file_may_stand_in_tables() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("stria.toml");
+    let read = |text: &str| {
+        std::fs::write(&file, text).expect("writes");
+        from(&["--config", file.to_str().expect("UTF-8")], &[])
+    };
+    let config = read(
+        "pg_count = 64\n[s3]\nbucket_defaults = \"classic\"\nowner_display_name = false\nregion = \"eu-west-9\"\n\
+         ssec_over_http = true\n[lifecycle]\nday_seconds = 10\n",
+    )
+    .expect("resolves");
+    assert!(!config.buckets_closed && !config.owner_display_name && config.ssec_over_http);
+    assert_eq!((config.pg_count, &config.region[..], config.lifecycle_day_s), (64, "eu-west-9", 10));
+    let error = read("[s3]\nregoin = \"x\"\n").expect_err("is refused");
+    assert!(error.to_string().contains("'s3.regoin'") && error.to_string().contains("'region'"), "{error}");
+    assert!(read("[identity]\nname = \"x\"\n").expect_err("is refused").to_string().contains("[[identity]]"));
+    assert!(read("[lifecycle]\nday_seconds = 0\n").is_err());
+}
+
+#[test]
 fn sizes_round_trip() {
     assert_eq!(parse_size("64M"), Some(64 << 20));
     assert_eq!(parse_size("1 GiB"), Some(1 << 30));
