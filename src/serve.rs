@@ -463,6 +463,19 @@ fn allowed_cpus() -> Vec<usize> {
     list.split(',').filter_map(range).flatten().collect()
 }
 
+/// What was asked for and is not as asked.
+fn notes(config: &Config, backend_note: Option<&str>, print: &mut dyn FnMut(&str)) {
+    if config.ssec_over_http {
+        print("  note        ssec-over-http has no effect yet: SSE-C answers 501");
+    }
+    if config.lifecycle_day_s != DAY_SECONDS {
+        print("  note        lifecycle-day-seconds has no effect yet: lifecycle rules are kept and not run");
+    }
+    if let Some(note) = backend_note {
+        print(&format!("  note        io_uring is not used: {note}"));
+    }
+}
+
 #[expect(
     clippy::too_many_arguments,
     reason = "a page of text is put together from everything the start found out"
@@ -501,15 +514,7 @@ fn banner(
             ns / 1_000_000
         ));
     }
-    if config.ssec_over_http {
-        print("  note        ssec-over-http has no effect yet: SSE-C answers 501");
-    }
-    if config.lifecycle_day_s != DAY_SECONDS {
-        print("  note        lifecycle-day-seconds has no effect yet: lifecycle rules are kept and not run");
-    }
-    if let Some(note) = backend_note {
-        print(&format!("  note        io_uring is not used: {note}"));
-    }
+    notes(config, backend_note, print);
     for core in ready.iter().filter(|core| core.report.rot > 0) {
         print(&format!(
             "  WARNING     {} logs have an unreadable frame that was acknowledged; their placement groups are read-only",
