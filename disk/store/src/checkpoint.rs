@@ -26,6 +26,7 @@ use crate::{
     row::Extent,
     run::Run,
     run_writer::{Rows, Written},
+    stats::CheckpointStats,
     store::{PgState, Store},
     superblock::{Position, VolumeInfo, Writers},
     view::RunView,
@@ -81,27 +82,6 @@ pub(crate) struct Checkpoints {
     retry_at_ns: Cell<u64>,
     begun_ns: Cell<u64>,
     pub(crate) stats: Cell<CheckpointStats>,
-}
-
-/// Figures of one core's checkpoints since start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CheckpointStats {
-    /// Checkpoints written.
-    pub count: u64,
-    /// Attempts that failed, for want of room or because of the device.
-    pub failed: u64,
-    /// How long the last one took, nanoseconds.
-    pub last_ns: u64,
-    /// Bytes of runs and manifests written.
-    pub bytes_written: u64,
-    /// Runs there are.
-    pub runs: u64,
-    /// Bytes of extents that runs and manifests take.
-    pub run_bytes: u64,
-    /// Age of the position replay would begin at, nanoseconds.
-    pub position_age_ns: u64,
-    /// Bytes of log behind it.
-    pub log_bytes: u64,
 }
 
 impl Checkpoints {
@@ -409,6 +389,8 @@ impl<E: Env> Store<E> {
                 manifest: Some(named),
                 writers,
                 hlc_high,
+                // Other cores' PGs say that they need repair in manifests that may not be written yet.
+                lost: if begin.moves { Writers::None } else { info.lost },
                 ..info
             }))
             .await?;
@@ -428,9 +410,15 @@ impl<E: Env> Store<E> {
     async fn empty_others(&self) -> Result<(), StoreError> {
         for (nth, volume) in self.0.mine.iter().enumerate().skip(1) {
             let (info, position) = (volume.info(), self.0.checkpoints.ends[nth]);
-            if info.manifest.is_some() || info.position != position {
-                let writers = Writers::None;
-                volume.write_superblock(VolumeInfo { position, manifest: None, writers, ..info }).await?;
+            if info.manifest.is_some() || info.lost != Writers::None || info.position != position {
+                let none = VolumeInfo {
+                    position,
+                    manifest: None,
+                    writers: Writers::None,
+                    lost: Writers::None,
+                    ..info
+                };
+                volume.write_superblock(none).await?;
                 volume.free(&self.replace_held(nth, Held::default()));
             }
         }

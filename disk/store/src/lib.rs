@@ -51,7 +51,7 @@ mod tests;
 
 pub use body::{BodyWriter, read_extents, read_inline};
 pub use check::WholePg;
-pub use checkpoint::{CheckpointStats, Progress};
+pub use checkpoint::Progress;
 pub use clean::LogSegment;
 pub use error::StoreError;
 pub use index::{MemoryIndex, MetaIndex};
@@ -69,7 +69,7 @@ pub use row::{BodyRef, Change, Extent, ExtentBody, Grant, Home, InlineRef, NewBo
 pub use run::Run;
 pub use scrub::{Damage, DamageKind, ScrubConfig, ScrubMark, ScrubStats, ScrubStep};
 pub use scrub_space::{NamedSpace, SpaceWindow};
-pub use stats::StoreStats;
+pub use stats::{CheckpointStats, StoreStats};
 pub use store::{PgState, Store, StoreConfig};
 pub use superblock::{Position, VolumeIdentity, VolumeInfo, Writers};
 pub use volumes::Volumes;

@@ -298,6 +298,7 @@ async fn own<E: Env>(
     for (nth, replayed) in mine.iter().enumerate() {
         let mut info = VolumeInfo { clean: false, ..replayed.info };
         info.writers = if replayed.has_content { info.writers } else { Writers::None };
+        info.lost = replayed.info.lost_with(info.manifest.is_some() && replayed.manifest.is_none());
         // Only the first carries a log from now on.
         info.writers = if nth == 0 { info.writers.joined_by(cores) } else { info.writers };
         let volume = Volume::new(volumes.clone(), info, replayed.map.clone(), replayed.map_slot);

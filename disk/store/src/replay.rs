@@ -324,15 +324,19 @@ async fn replay_from<E: Env>(
         replayed.report.add_log(&read.report);
         replayed.report.clean += u64::from(info.clean);
         let mut volume = read.volume;
-        volume.has_content |= named.is_lost || !bases.is_empty();
+        let lost = info.lost_with(named.is_lost);
+        volume.has_content |= lost != Writers::None || !bases.is_empty();
         for (pg, part) in read.rows {
             rows.entry(pg).or_insert_with(|| PgRows::new(pg)).merge(part);
         }
-        if volume.rot || named.is_lost {
+        if volume.rot || lost != Writers::None {
             // What the lost frame or manifest said is unknown: every PG that may have written here is suspect,
             // wherever it lives now.
             let pgs = (0..info.identity.pg_count).map(PgId);
-            for pg in pgs.filter(|pg| info.writers.may_have_written(*pg, id)) {
+            let is_suspect = |pg: &PgId| {
+                (volume.rot && info.writers.may_have_written(*pg, id)) || lost.may_have_written(*pg, id)
+            };
+            for pg in pgs.filter(is_suspect) {
                 rows.entry(pg).or_insert_with(|| PgRows::new(pg)).suspect = true;
             }
         }
@@ -350,8 +354,11 @@ async fn replay_from<E: Env>(
 /// PGs whose rows are looked for in all of the log.
 fn rescued(info: &VolumeInfo, named: &Named, bases: &[Base]) -> BTreeMap<PgId, Rescued> {
     let damaged = bases.iter().filter(|base| base.is_damaged).map(|base| base.pg);
-    let lost = (0..if named.is_lost { info.identity.pg_count } else { 0 }).map(PgId);
-    let lost = lost.filter(|pg| info.writers.may_have_written(*pg, info.identity.volume));
+    let writers = info.lost_with(named.is_lost);
+    // A manifest written since says what became of the PGs in it.
+    let lost = (0..info.identity.pg_count).map(PgId).filter(|pg| {
+        writers.may_have_written(*pg, info.identity.volume) && named.manifest.entry(*pg).is_none()
+    });
     damaged.chain(lost).map(|pg| (pg, Rescued::default())).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Figures of one core's store. Plain values, counted when asked for.
 
-use crate::{checkpoint::CheckpointStats, paged::PagedStats, scrub::ScrubStats};
+use crate::{paged::PagedStats, scrub::ScrubStats};
 
 /// Figures of one core's store.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,4 +45,25 @@ pub struct StoreStats {
     pub scrub: ScrubStats,
     /// What is left to runs.
     pub paged: PagedStats,
+}
+
+/// Figures of one core's checkpoints since start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckpointStats {
+    /// Checkpoints written.
+    pub count: u64,
+    /// Attempts that failed, for want of room or because of the device.
+    pub failed: u64,
+    /// How long the last one took, nanoseconds.
+    pub last_ns: u64,
+    /// Bytes of runs and manifests written.
+    pub bytes_written: u64,
+    /// Runs there are.
+    pub runs: u64,
+    /// Bytes of extents that runs and manifests take.
+    pub run_bytes: u64,
+    /// Age of the position replay would begin at, nanoseconds.
+    pub position_age_ns: u64,
+    /// Bytes of log behind it.
+    pub log_bytes: u64,
 }

@@ -54,11 +54,23 @@ pub struct VolumeInfo {
     pub position: Option<Position>,
     /// The manifest of the runs on this volume.
     pub manifest: Option<ManifestRef>,
+    /// Who wrote what a manifest named that was lost, while not every PG that may have been in it says so elsewhere.
+    pub lost: Writers,
     /// How far scrubbing has come; of the first volume of a core.
     pub scrub: ScrubMark,
 }
 
 impl VolumeInfo {
+    /// As `lost`, when the manifest it names is lost too, or not.
+    pub(crate) fn lost_with(&self, manifest_is_lost: bool) -> Writers {
+        match (manifest_is_lost, self.lost) {
+            (false, lost) => lost,
+            (true, Writers::None) => self.writers,
+            (true, lost) if lost == self.writers => lost,
+            (true, _) => Writers::Mixed,
+        }
+    }
+
     /// Of a volume on which nothing was written yet.
     pub(crate) fn new(identity: VolumeIdentity, geometry: Geometry) -> Self {
         Self {
@@ -70,6 +82,7 @@ impl VolumeInfo {
             writers: Writers::None,
             position: None,
             manifest: None,
+            lost: Writers::None,
             scrub: ScrubMark::default(),
         }
     }
@@ -159,6 +172,7 @@ pub fn encode(info: &VolumeInfo, copy: u32) -> [u8; SUPERBLOCK_BYTES] {
     out[48..56].copy_from_slice(&info.hlc_high.0.to_le_bytes());
     out[56..60].copy_from_slice(&info.geometry.segment_log2().to_le_bytes());
     out[60..62].copy_from_slice(&info.writers.to_stored().to_le_bytes());
+    out[62..64].copy_from_slice(&info.lost.to_stored().to_le_bytes());
     if let Some(position) = &info.position {
         out[64..72].copy_from_slice(&position.generation.to_le_bytes());
         out[72..80].copy_from_slice(&position.offset.to_le_bytes());
@@ -246,6 +260,7 @@ pub fn decode(bytes: &[u8], copy: u32) -> Result<VolumeInfo, BadCopy> {
         writers: Writers::from_stored(u16_at(60)),
         position: (position.generation > 0).then_some(position),
         manifest: (manifest.bytes > 0).then_some(manifest),
+        lost: Writers::from_stored(u16_at(62)),
     })
 }
 
@@ -270,6 +285,7 @@ mod tests {
             geometry: Geometry::default(),
             writers: Writers::Cores(4),
             position: Some(Position { generation: 8, offset: 4096, next_seq: 9, prev_hash: 10 }),
+            lost: Writers::Cores(3),
             manifest: Some(ManifestRef { offsets: [1 << 22, 1 << 23], bytes: 4096, hash: 11 }),
             scrub: ScrubMark {
                 next: ScrubStep::Rows(PgId(7)),

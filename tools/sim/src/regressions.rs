@@ -425,3 +425,34 @@ fn space_that_changes_hands_during_a_check_is_no_damage() {
     store.end_space_check(window, vec![named]);
     assert_eq!(store.damage(), []);
 }
+
+/// A lost manifest gave way to a new one before the PGs that had moved to other cores were in theirs: after the next
+/// cut nobody knew any more that they need repair.
+#[test]
+fn a_lost_manifest_is_remembered_until_every_pg_says_so() {
+    let machine = machine(100);
+    let node = up(&machine, 2);
+    put(&machine, &node, 3, b"k", 1).expect("no faults");
+    put(&machine, &node, 1, b"k", 2).expect("no faults");
+    stop(&machine, &node);
+    let (manifests, _) = node.stores[1].checkpoint_extents();
+    for copy in &manifests {
+        let byte = machine.disks[1].peek(copy.offset, 1)[0];
+        machine.disks[1].poke(copy.offset, &[byte ^ 1]);
+    }
+    let node = up(&machine, 3);
+    assert_eq!((0..4).map(|pg| node.needs_repair(PgId(pg))).collect::<Vec<_>>(), [false, true, false, true]);
+    // Core 1 has a manifest again; core 0, whose PG 3 is now, is cut off before it has written its own.
+    let store = node.stores[1].clone();
+    assert!(run(&machine, async move { store.checkpoint().await }).expect("no faults"));
+    cut(&machine);
+    let node = up(&machine, 3);
+    assert_eq!((0..4).map(|pg| node.needs_repair(PgId(pg))).collect::<Vec<_>>(), [false, true, false, true]);
+    assert!(is_there(&node, 3, b"k") && is_there(&node, 1, b"k"), "what the log had is kept");
+    let settling = node.clone();
+    run(&machine, async move { settling.tidy_up().await }).expect("no faults");
+    cut(&machine);
+    let node = up(&machine, 3);
+    assert_eq!((0..4).map(|pg| node.needs_repair(PgId(pg))).collect::<Vec<_>>(), [false, true, false, true]);
+    assert!(is_there(&node, 3, b"k") && is_there(&node, 1, b"k"), "what the log had is kept");
+}
