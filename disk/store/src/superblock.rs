@@ -310,7 +310,10 @@ mod tests {
         bytes[62..HASH_AT].fill(0);
         seal(&mut bytes, 9);
         let scrub = ScrubMark::default();
-        assert_eq!(decode(&bytes, 0), Ok(VolumeInfo { position: None, manifest: None, scrub, ..info(9) }));
+        assert_eq!(
+            decode(&bytes, 0),
+            Ok(VolumeInfo { position: None, manifest: None, lost: Writers::None, scrub, ..info(9) })
+        );
     }
 
     #[test]
