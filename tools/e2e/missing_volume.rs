@@ -46,6 +46,14 @@ fn bring_back(data: &Path) {
     fs::rename(data.join("hidden"), data.join("volumes/0001")).expect("moved back");
 }
 
+/// A server on so many cores, at any ports.
+fn on_cores(data: &Path, cores: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stria"));
+    command.arg("serve").arg("--data").arg(data).args(["--cores", cores, "--memory", "256M"]);
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command
+}
+
 #[test]
 fn a_missing_volume_takes_only_its_own_keys_with_it() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -83,10 +91,7 @@ fn nothing_is_served_when_rows_may_lie_elsewhere_or_all_volumes_are_missing() {
     put_all(server.ports.s3);
     server.stop();
     hide(folder.path());
-    let mut other_cores = Command::new(env!("CARGO_BIN_EXE_stria"));
-    other_cores.arg("serve").arg("--data").arg(folder.path()).args(["--cores", "1", "--memory", "256M"]);
-    other_cores.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    let said = refused(&mut other_cores);
+    let said = refused(&mut on_cores(folder.path(), "1"));
     assert!(said.contains("0001") && said.contains("a drive may be missing"), "{said}");
     fs::rename(folder.path().join("volumes/0000"), folder.path().join("hidden-too")).expect("moved");
     let said = refused(&mut command(Ports::free(), folder.path()));
@@ -108,10 +113,7 @@ fn a_start_with_more_cores_that_is_killed_leaves_the_store_as_it_was() {
     server.stop();
     // The making of the new volume fails as early as a kill could come: a folder is in its place.
     fs::create_dir(folder.path().join("volumes/0002")).expect("in the way");
-    let mut more_cores = Command::new(env!("CARGO_BIN_EXE_stria"));
-    more_cores.arg("serve").arg("--data").arg(folder.path()).args(["--cores", "3", "--memory", "256M"]);
-    more_cores.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    let said = refused(&mut more_cores);
+    let said = refused(&mut on_cores(folder.path(), "3"));
     assert!(said.contains("0002"), "{said}");
     let record = fs::read_to_string(folder.path().join("store.json")).expect("store.json");
     assert!(record.contains("0001") && !record.contains("0002"), "{record}");

@@ -51,26 +51,18 @@ pub async fn read_extents<E: Env>(
 ) -> Result<Bytes, StoreError> {
     assert!(offset < body.bytes && bytes_max > 0, "{offset} of {}", body.bytes);
     let block = body.block_bytes();
-    let mut piece_start = 0;
-    let piece = body.extents.iter().find(|extent| {
-        let inside = offset < piece_start + u64::from(extent.bytes);
-        if !inside {
-            piece_start += u64::from(extent.bytes);
-        }
-        inside
-    });
-    let piece = piece.expect("the pieces hold the whole body, checked when it was decoded");
     let from = offset / block * block;
-    let piece_end = (piece_start + u64::from(piece.bytes)).min(body.bytes);
-    let to = align_up((offset + bytes_max).min(piece_end), block).min(piece_end);
-    let (from_bytes, to_bytes) = (from - piece_start, to - piece_start);
-    let buf = volumes.env.buf(align_up(to - from, BLOCK_BYTES) as usize).ok_or(StoreError::NoBuffer)?;
-    let buf = volumes.read(piece.volume, piece.offset + from_bytes, buf).await?;
-    let data = &buf[..(to_bytes - from_bytes) as usize];
+    let wanted = align_up((offset + bytes_max).min(body.bytes), block).min(body.bytes) - from;
+    let piece = pieces(&body.extents, from, wanted, wanted).next();
+    let (volume, at, bytes) = piece.expect("the pieces hold the whole body, checked when it was decoded");
+    let to = from + bytes;
+    let buf = volumes.env.buf(align_up(bytes, BLOCK_BYTES) as usize).ok_or(StoreError::NoBuffer)?;
+    let buf = volumes.read(volume, at, buf).await?;
+    let data = &buf[..bytes as usize];
     for (i, bytes) in data.chunks(block as usize).enumerate() {
         let index = from / block + i as u64;
         if body.crcs.get(index as usize) != Some(&block_crc(body.id, index, bytes)) {
-            return Err(StoreError::Corrupt { id: body.id, block: index, volume: piece.volume });
+            return Err(StoreError::Corrupt { id: body.id, block: index, volume });
         }
     }
     let end = (offset + bytes_max).min(to);

@@ -21,9 +21,9 @@ use crate::{
     map::{DeviceMap, Geometry, SEGMENT_LOG2_DEFAULT, SLOT_OFFSETS},
     pg::{Pages, Pg},
     pins::Pins,
-    recover::{Base, Counts, load_whole},
+    recover::{Base, Counts, extents_of, load_whole},
     replay::{PgRows, Slot, VolumeReplay},
-    row::{BodyRef, Extent},
+    row::Extent,
     scrub::ScrubState,
     store::{Inner, PgState, Store, StoreConfig},
     superblock::{self, BadCopy, HEADER_BYTES, VolumeIdentity, VolumeInfo, Writers},
@@ -247,11 +247,7 @@ impl<E: Env> Store<E> {
     async fn extents_now(&self, id: PgId) -> Result<Vec<Extent>, StoreError> {
         let mut extents = Vec::new();
         self.scan_rows(id, std::ops::Bound::Unbounded, |_, row| {
-            if row.has_extents()
-                && let BodyRef::Extents(body) = row.body()
-            {
-                extents.extend_from_slice(&body.extents);
-            }
+            extents.append(&mut extents_of(&row));
             std::ops::ControlFlow::Continue(())
         })
         .await?;

@@ -225,14 +225,14 @@ impl Counts {
     pub(crate) fn add(&mut self, row: &RowView<'_>) {
         self.rows += 1;
         self.live_bytes += u64::from(row.home.bytes);
-        self.extents.extend_from_slice(&extents_of(row));
+        self.extents.append(&mut extents_of(row));
     }
 
     /// A row that is not there any more.
     pub(crate) fn drop_row(&mut self, row: &RowView<'_>) {
         self.rows -= 1;
         self.live_bytes -= u64::from(row.home.bytes);
-        self.gone.extend_from_slice(&extents_of(row));
+        self.gone.append(&mut extents_of(row));
     }
 
     /// Extents that rows name. One that was rewritten elsewhere names what it named before.
@@ -250,7 +250,8 @@ impl Counts {
     }
 }
 
-fn extents_of(row: &RowView<'_>) -> Vec<Extent> {
+/// Space that a row names.
+pub(crate) fn extents_of(row: &RowView<'_>) -> Vec<Extent> {
     match row.has_extents().then(|| row.body()) {
         Some(BodyRef::Extents(body)) => body.extents.clone(),
         _ => Vec::new(),

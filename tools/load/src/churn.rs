@@ -21,7 +21,7 @@ use crate::{
     devices::Loop,
     options::Options,
     random::Random,
-    server::{Server, Setup},
+    server::{Metrics, Server, Setup},
 };
 
 /// Of each of the two devices.
@@ -50,15 +50,8 @@ struct Counters {
 
 impl Counters {
     fn read(setup: &Setup) -> io::Result<Self> {
-        let text = String::from_utf8_lossy(&Client::new(setup.admin).request("GET", "/metrics", b"")?.body)
-            .into_owned();
-        let sum = |name: &str| -> f64 {
-            let of = |line: &str| line.strip_prefix(name)?.rsplit(' ').next()?.parse::<f64>().ok();
-            text.lines()
-                .filter(|line| line[name.len().min(line.len())..].starts_with(['{', ' ']))
-                .filter_map(of)
-                .sum()
-        };
+        let metrics = Metrics::read(setup)?;
+        let sum = |name| metrics.sum(name);
         Ok(Self {
             volume_bytes: sum("stria_volume_bytes"),
             free_bytes: sum("stria_volume_free_bytes"),

@@ -5,8 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
-    net::TcpStream,
+    io,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -19,7 +18,7 @@ use crate::{
     ledger::Ledger,
     options::Options,
     random::Random,
-    server::{Server, Setup},
+    server::{Metrics, Server, Setup},
     worker::{BUCKET, Findings, Worker, audit_list},
 };
 
@@ -196,7 +195,7 @@ fn one_scenario(
     demand(broken.are_none(), || format!("on the broken disk: {broken:?}"))?;
     demand(scenario.refuses || broken.slow_downs == 0, || format!("{} were refused", broken.slow_downs))?;
     if let Some(figure) = scenario.shows {
-        let shown = metric(&setup, figure)?;
+        let shown = Metrics::read(&setup)?.sum(figure);
         demand(shown > 0.0, || format!("{figure} is {shown}"))?;
     }
     disk.set(&[]);
@@ -302,16 +301,6 @@ fn audit(workers: &mut [Worker], setup: &Setup) -> io::Result<()> {
         audit_list(&mut Client::new(setup.listen), 100, &expected, &mut findings)?;
     }
     demand(findings.are_none(), || format!("the audit: {findings:?}"))
-}
-
-/// The sum of a figure over all cores.
-fn metric(setup: &Setup, name: &str) -> io::Result<f64> {
-    let mut stream = TcpStream::connect(setup.admin)?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    let figures = page.lines().filter(|line| line.starts_with(name));
-    Ok(figures.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
 }
 
 fn demand(holds: bool, what: impl FnOnce() -> String) -> io::Result<()> {

@@ -12,7 +12,7 @@ use crate::{
     client::Client,
     options::Options,
     random::Random,
-    server::{Server, Setup},
+    server::{Metrics, Server, Setup},
 };
 
 const CONNECTIONS: u64 = 16;
@@ -138,8 +138,7 @@ fn phase(
 
 /// Figures of the index, summed over cores.
 fn figures(setup: &Setup) -> io::Result<()> {
-    let text = Client::new(setup.admin).request("GET", "/metrics", b"")?.body;
-    let text = String::from_utf8_lossy(&text);
+    let metrics = Metrics::read(setup)?;
     for name in [
         "stria_rows",
         "stria_rows_in_memory",
@@ -154,10 +153,7 @@ fn figures(setup: &Setup) -> io::Result<()> {
         "stria_checkpoint_bytes_total",
         "stria_runs",
     ] {
-        let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
-        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-        let sum: f64 = text.lines().filter(of).filter_map(value).sum();
-        println!("scale: {name} {sum}");
+        println!("scale: {name} {}", metrics.sum(name));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::client::{ACCESS_KEY, SECRET_KEY};
+use crate::client::{ACCESS_KEY, Client, SECRET_KEY};
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -117,6 +117,28 @@ impl Setup {
                 return Ok((server, banner));
             }
         }
+    }
+}
+
+/// The page of figures that the admin port shows.
+pub struct Metrics(String);
+
+impl Metrics {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// When the admin port does not answer.
+    pub fn read(setup: &Setup) -> io::Result<Self> {
+        let page = Client::new(setup.admin).request("GET", "/metrics", b"")?.body;
+        Ok(Self(String::from_utf8_lossy(&page).into_owned()))
+    }
+
+    /// A figure, summed over the cores.
+    #[must_use]
+    pub fn sum(&self, name: &str) -> f64 {
+        let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        self.0.lines().filter(of).filter_map(value).sum()
     }
 }
 

@@ -8,12 +8,12 @@ use super::schema::{
     Field, MANY, many, maybe, one, some,
 };
 
-const ENABLED_DISABLED: Content = OneOf(&["Enabled", "Disabled"]);
+pub(super) const ENABLED_DISABLED: Content = OneOf(&["Enabled", "Disabled"]);
 const ENABLED_SUSPENDED: Content = OneOf(&["Enabled", "Suspended"]);
 const DAYS: Content = Number(i32::MIN as i64, i32::MAX as i64);
 const BYTES: Content = Number(0, i64::MAX);
 
-const TAG: Content = Of(&[one("Key", Text), one("Value", Text)]);
+pub(super) const TAG: Content = Of(&[one("Key", Text), one("Value", Text)]);
 
 /// `Tagging`
 pub const TAGGING: Content = Of(&[one("TagSet", Of(&[many("Tag", TAG)]))]);

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::{
     checks::{check_id, malformed, request},
+    documents::{ENABLED_DISABLED, TAG},
     schema::{
         Content::{self, Number, Of, OneOf, Text},
         Field, maybe, one, some,
@@ -21,9 +22,7 @@ const RULES_MAX: u16 = 1000;
 const PREFIX_BYTES_MAX: usize = 1024;
 /// The only threshold S3 knows.
 const REPLICATION_MINUTES: Content = Of(&[one("Minutes", Number(15, 15))]);
-const STATUS: Content = OneOf(&["Enabled", "Disabled"]);
-const SWITCH: Content = Of(&[one("Status", STATUS)]);
-const TAG: Content = Of(&[one("Key", Text), one("Value", Text)]);
+const SWITCH: Content = Of(&[one("Status", ENABLED_DISABLED)]);
 const ARN_OF_BUCKET: &str = "arn:aws:s3:::";
 
 /// `ReplicationConfiguration`
@@ -42,7 +41,7 @@ const RULE: Content = Of(&[
             maybe("And", Of(&[maybe("Prefix", Text), some("Tag", TAG)])),
         ]),
     ),
-    one("Status", STATUS),
+    one("Status", ENABLED_DISABLED),
     maybe("DeleteMarkerReplication", SWITCH),
     maybe("ExistingObjectReplication", SWITCH),
     maybe(
@@ -58,8 +57,8 @@ const DESTINATION: Content = Of(&[
     maybe("StorageClass", Text),
     maybe("AccessControlTranslation", Of(&[one("Owner", OneOf(&["Destination"]))])),
     maybe("EncryptionConfiguration", Of(&[maybe("ReplicaKmsKeyID", Text)])),
-    maybe("ReplicationTime", Of(&[one("Status", STATUS), one("Time", REPLICATION_MINUTES)])),
-    maybe("Metrics", Of(&[one("Status", STATUS), maybe("EventThreshold", REPLICATION_MINUTES)])),
+    maybe("ReplicationTime", Of(&[one("Status", ENABLED_DISABLED), one("Time", REPLICATION_MINUTES)])),
+    maybe("Metrics", Of(&[one("Status", ENABLED_DISABLED), maybe("EventThreshold", REPLICATION_MINUTES)])),
 ]);
 
 /// The rules each for itself, then their ids and priorities among each other.
